@@ -1,0 +1,37 @@
+# What one does here. Each target is one line over go and scripts/.
+
+GO   ?= go
+TAGS ?= nobadger,nomysql,nopgx
+export GO TAGS
+
+.PHONY: run build xcaddy test bench faults fuzz lint clean help
+
+run: ## build, and serve Caddyfile.example on http://localhost:8080
+	@scripts/run.sh
+
+build: ## bin/caddy: Caddy's standard modules and ours
+	@$(GO) build -trimpath -tags $(TAGS) -o bin/caddy ./cmd/caddy
+
+xcaddy: ## bin/xcaddy-built: the same, through xcaddy and xcaddy.json
+	@$(GO) run ./cmd/xcaddy-build -config xcaddy.json -output bin/xcaddy-built
+
+test: ## vet, format and every test, with -race; installs or names what is missing
+	@scripts/test.sh
+
+lint: ## vet and format only
+	@scripts/lint.sh
+
+bench: ## the ratios of docs/performance.md, measured here and now
+	@scripts/bench.sh
+
+faults: ## the fault tests at full length (the reload test runs for 60 s)
+	@FAULT_SECONDS=60 $(GO) test -count=1 -v -timeout 20m ./tests/faults
+
+fuzz: ## every fuzz target for FUZZTIME (default 10m) each
+	@scripts/fuzz.sh
+
+clean: ## remove what was built
+	@rm -rf bin
+
+help: ## this list
+	@grep -E '^[a-z]+: *##' Makefile | sed 's/: *## /\t/'
