@@ -1,11 +1,10 @@
 // Package jsruntime runs JavaScript: programs compiled once, isolates pooled
 // by key, and an event loop that costs nothing while a handler is synchronous.
 //
-//	program, err := jsruntime.Compile(jsruntime.Script{Name: "hello.js", Code: src})
-//	engine := jsruntime.NewEngine(jsruntime.Options{Platform: …})
-//	spec := jsruntime.NewSpec(key, program, container, …)
-//	resp, err := engine.Do(ctx, spec, &jsruntime.Request{Method: "GET", URL: "/", Host: host})
-//	defer resp.Body.Close()
+//	engine := jsruntime.NewEngine(jsruntime.Options{Web: webapi.New(), Node: nodeapi.New()})
+//	program, err := engine.Compile(ctx, jsruntime.Script{Name: "hello.js", Code: src})
+//	spec := jsruntime.NewSpec(key, program, jsruntime.SpecOptions{Container: "acme"})
+//	resp, err := engine.Do(ctx, spec, &jsruntime.Request{Method: "GET", URL: "https://…/", Host: host})
 //
 // An isolate is one goja runtime that serves one request at a time and is
 // never used for another key. It has no ambient authority: Host is its only
@@ -21,6 +20,10 @@ import (
 
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
+
+// MoveToNew, in SessionChange.MoveTo, asks the Host to choose the new id:
+// isolates never see the secrets of sessions.
+const MoveToNew = "*"
 
 // Host is what one live request may do outside its isolate. The edge makes one
 // per request, looks up container, session, egress and rights from that
@@ -40,6 +43,9 @@ type Host interface {
 	// With webtask.ErrSessionConflict the session as it is now comes too.
 	// Changes made before the response is committed travel in
 	// Response.Session instead, but for those whose outcome a script awaits.
+	//
+	// In either, the isolate sets Expect, Set, Delete, Destroy and MoveTo
+	// (MoveToNew) only; the Host adds Create, TTL and the bounds.
 	SaveSession(ctx context.Context, change *webtask.SessionChange) (*Session, error)
 
 	// Log takes one line of console output. It never blocks for long and

@@ -1,0 +1,81 @@
+package jsruntime
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrRequestEnded is returned by a Host, and thrown into scripts, when
+// something is asked of a request that is over.
+var ErrRequestEnded = errors.New("request has ended")
+
+// ErrClosed is returned by an Engine that is closed or draining.
+var ErrClosed = errors.New("runtime is shut down")
+
+// ErrorKind says at which step a script went wrong.
+type ErrorKind string
+
+const (
+	KindCompile   ErrorKind = "compile"    // syntax error
+	KindLoad      ErrorKind = "load"       // thrown while the program was loaded
+	KindNoHandler ErrorKind = "no-handler" // the program exports nothing that can be called
+	KindSync      ErrorKind = "sync"       // thrown by the handler
+	KindAsync     ErrorKind = "async"      // rejected, or thrown by a callback or timer
+	KindCallback  ErrorKind = "callback"   // passed to the callback of a cb-model
+	KindResult    ErrorKind = "result"     // the handler's result is no response
+	KindNoAnswer  ErrorKind = "no-answer"  // nothing is pending and no answer was given
+)
+
+// ScriptError is an error of the author's code. Name, Message and Details are
+// meant for the caller; Stack and Frame for the log only.
+type ScriptError struct {
+	Kind    ErrorKind
+	Status  int    // HTTP status to answer with
+	Summary string // fixed text of Kind (webtask API: "error")
+	Name    string // of the thrown error: "TypeError"; empty when no Error was thrown
+	Message string // of the thrown error
+	Details any    // "TypeError: message", or the thrown value when it is no Error (JSON-like data)
+	Stack   string // mapped to the author's files
+	Frame   string // code frame of where it was thrown; empty when unknown
+
+	cause error
+}
+
+func (e *ScriptError) Error() string {
+	switch {
+	case e.Name != "" && e.Message != "":
+		return fmt.Sprintf("%s %s: %s", e.Summary, e.Name, e.Message)
+	case e.Message != "":
+		return fmt.Sprintf("%s %s", e.Summary, e.Message)
+	default:
+		return e.Summary
+	}
+}
+
+// Unwrap returns the Go error that a platform function threw into the script,
+// such as webtask.ErrStoreUnavailable, when the script let it through.
+func (e *ScriptError) Unwrap() error { return e.cause }
+
+// LimitError says which limit a request ran into.
+type LimitError struct {
+	Limit  string // what was exceeded: "timeout", "cpu_time", "request_body", …
+	Value  string // the limit's value, as one would configure it: "30s", "10MiB"
+	Option string // the Caddyfile option that raises it
+	Status int    // HTTP status to answer with
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("exceeded the limit %s of %s; the option %s raises it", e.Limit, e.Value, e.Option)
+}
+
+// QueueError is returned when no isolate came free: the queue of the
+// container is full, or the wait was too long.
+type QueueError struct {
+	Container  string
+	RetryAfter time.Duration
+}
+
+func (e *QueueError) Error() string {
+	return fmt.Sprintf("all isolates of container %q are busy and its queue is full", e.Container)
+}
