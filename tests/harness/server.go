@@ -22,6 +22,10 @@ type Config struct {
 	// Server.URL names and {$PORT2} for another free one.
 	Caddyfile string
 
+	// Store is what {$STORE} stands for, beside the keyring that a shared
+	// store needs. Zero: the file.
+	Store Store
+
 	// Dir is the server's folder: its Caddyfile, its Files and Caddy's data.
 	// Empty: a new one. Servers that share a folder share their keys.
 	Dir string
@@ -89,6 +93,15 @@ func Prepare(t testing.TB, cfg Config) *Server {
 		),
 	}
 	s.env = append(s.env, cfg.Env...)
+	switch cfg.Store.Option {
+	case "":
+		cfg.Store = FileStore()
+		fallthrough
+	case FileStore().Option:
+		s.env = append(s.env, "STORE="+cfg.Store.Option)
+	default:
+		s.env = append(s.env, "STORE="+cfg.Store.Option+"\n\t\tkeys "+s.keyring(t))
+	}
 	for name, content := range cfg.Files {
 		s.WriteFile(t, name, content)
 	}
