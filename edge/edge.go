@@ -2,62 +2,112 @@
 // checks it, loads and runs the code, saves the session and answers. It is the
 // Host that isolates reach the world through. It knows no Caddy: the face that
 // Caddy sees is package caddymodule.
+//
+//	e, err := edge.New(edge.Options{Verifier: v, Loader: loader, Runner: engine, …})
+//	route := &edge.Route{}                        // token mode; Route.Task binds a task
+//	info := &edge.RequestInfo{ClientIP: ip, Secure: r.TLS != nil}
+//	err = e.Serve(w, r, route, info, next)        // next: what serves requests without a token of ours
+//
+// Serve answers errors itself, as JSON, unless the route passes them on; then
+// they are *Answer. AnswerFor is the one place where an error becomes a status.
 package edge
 
 import (
-	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net/http"
 	"time"
 
-	"github.com/webtask-edge/caddy-webtask/jsruntime"
-	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+	"go.uber.org/zap"
+
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
-// SessionStore keeps session state. Both engines of package sessionstore pass
-// one contract test of it. Each call is at most one round trip and one atomic
-// step; errors are webtask.ErrSession… and webtask.ErrStoreUnavailable.
-type SessionStore interface {
-	// Load returns a session and, when more than a tenth of ttl has passed
-	// since its time to live was last restarted, restarts it.
-	Load(ctx context.Context, ref webtask.SessionRef, ttl time.Duration) (*webtask.SessionData, error)
+// Options is what an Edge is made of. Loader and Runner are required; what is
+// nil otherwise is not there: without a Verifier no token is accepted, without
+// Sessions every use of ctx.session fails, without a Transport every fetch().
+type Options struct {
+	// Verifier opens tokens of ours (added with webtask.Verifier).
+	Revocations *Revocations // which of them were revoked
+	Rates       RateStore    // counts for tokens with rate limits
+	Sessions    SessionStore // session state
+	Loader      Loader       // code by reference
+	Runner      Runner       // compiles and runs it
 
-	// Save applies change and returns the session as it is afterwards; on
-	// ErrSessionConflict, as it is now.
-	Save(ctx context.Context, ref webtask.SessionRef, change *webtask.SessionChange) (*webtask.SessionData, error)
+	// Transport sends the requests of fetch(); Egress is what it may reach
+	// where no token narrows it.
+	Transport http.RoundTripper
+
+	// Limits are the edge's own: the most that any route or token may have.
+	// Zero fields take those of DefaultLimits.
+	Limits webtask.Limits
+
+	// RunDomain gives every container an origin of its own, such as
+	// "*.run.example.com": a task that answers at its container's host there
+	// is at home, not foreign. Empty: none.
+	RunDomain string
+
+	Logger  *zap.Logger // errors of requests and of the edge; nil: none
+	Console *zap.Logger // console.* of scripts; nil: none
+
+	Observer Observer         // metrics; nil: none
+	Now      func() time.Time // nil: time.Now
+	Rand     io.Reader        // of session secrets; nil: crypto/rand
 }
 
-// RevocationStore keeps revoked token ids, each until the token would have
-// expired anyway.
-type RevocationStore interface {
-	// Revoke adds a token id; until zero means for ever.
-	Revoke(ctx context.Context, jti string, until time.Time) error
-
-	// Revocations returns those added after cursor, and the next cursor; a
-	// cursor of 0 returns all. A store that lost its past returns all again
-	// with reset true.
-	Revocations(ctx context.Context, cursor uint64) (jtis map[string]time.Time, next uint64, reset bool, err error)
+// DefaultLimits are those of an edge whose Caddyfile sets none. A zero field
+// (StreamTimeout, Memory, Isolates) leaves the matter to the runtime.
+var DefaultLimits = webtask.Limits{
+	Timeout:      30 * time.Second,
+	WaitUntil:    30 * time.Second,
+	CPUTime:      2 * time.Second,
+	RequestBody:  10 << 20,
+	ResponseBody: 64 << 20,
+	CodeSize:     5 << 20,
+	SessionTTL:   24 * time.Hour,
+	SessionSize:  64 << 10,
+	Sessions:     100_000,
+	Subrequests:  50,
+	Timers:       1000,
+	LogBytes:     256 << 10,
 }
 
-// RateStore counts requests in windows, for all edges of one store together.
-type RateStore interface {
-	// Take adds one to every window of every key and reports the first that
-	// would exceed its limit, with how long until it has room; nothing is
-	// added then.
-	Take(ctx context.Context, now time.Time, windows []RateWindow) (retryAfter time.Duration, err error)
+// Edge serves requests. It is safe for concurrent use and owns no goroutine:
+// what it is made of outlives it, so that a new configuration may make a new
+// Edge over the same parts.
+type Edge struct {
+	opts      Options
+	runDomain runDomain
 }
 
-// RateWindow is one limit of a RateStore: at most Limit requests of Key per
-// Period, in fixed windows that start at multiples of it.
-type RateWindow = webtask.RateWindow
-
-// Loader loads code; *source.Loader is one.
-type Loader interface {
-	Load(ctx context.Context, ref webtask.CodeRef, integrity string, limits webtask.Limits) (*source.Bundle, error)
-}
-
-// Runner compiles and runs scripts. The engine of package jsruntime is one, in
-// this process.
-type Runner interface {
-	Compile(ctx context.Context, script jsruntime.Script) (*jsruntime.Program, error)
-	Do(ctx context.Context, spec *jsruntime.Spec, req *jsruntime.Request) (*jsruntime.Response, error)
+// New checks options and returns an Edge.
+func New(opts Options) (*Edge, error) {
+	switch {
+	case opts.Loader == nil:
+		return nil, errors.New("edge: Options.Loader is required")
+	case opts.Runner == nil:
+		return nil, errors.New("edge: Options.Runner is required")
+	}
+	domain, err := parseRunDomain(opts.RunDomain)
+	if err != nil {
+		return nil, err
+	}
+	opts.Limits = withDefaults(opts.Limits, DefaultLimits)
+	if opts.Logger == nil {
+		opts.Logger = zap.NewNop()
+	}
+	if opts.Console == nil {
+		opts.Console = zap.NewNop()
+	}
+	if opts.Observer == nil {
+		opts.Observer = nullObserver{}
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Rand == nil {
+		opts.Rand = rand.Reader
+	}
+	return &Edge{opts: opts, runDomain: domain}, nil
 }
