@@ -13,6 +13,7 @@
 package edge
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -110,4 +111,25 @@ func New(opts Options) (*Edge, error) {
 		opts.Rand = rand.Reader
 	}
 	return &Edge{opts: opts, runDomain: domain}, nil
+}
+
+// withDefaults returns l with the fields that it leaves zero taken from d.
+func withDefaults(l, d webtask.Limits) webtask.Limits {
+	return webtask.Limits{
+		Timeout:       cmp.Or(l.Timeout, d.Timeout),
+		StreamTimeout: cmp.Or(l.StreamTimeout, d.StreamTimeout),
+		WaitUntil:     cmp.Or(l.WaitUntil, d.WaitUntil),
+		CPUTime:       cmp.Or(l.CPUTime, d.CPUTime),
+		Memory:        cmp.Or(l.Memory, d.Memory),
+		Isolates:      cmp.Or(l.Isolates, d.Isolates),
+		RequestBody:   cmp.Or(l.RequestBody, d.RequestBody),
+		ResponseBody:  cmp.Or(l.ResponseBody, d.ResponseBody),
+		CodeSize:      cmp.Or(l.CodeSize, d.CodeSize),
+		SessionTTL:    cmp.Or(l.SessionTTL, d.SessionTTL),
+		SessionSize:   cmp.Or(l.SessionSize, d.SessionSize),
+		Sessions:      cmp.Or(l.Sessions, d.Sessions),
+		Subrequests:   cmp.Or(l.Subrequests, d.Subrequests),
+		Timers:        cmp.Or(l.Timers, d.Timers),
+		LogBytes:      cmp.Or(l.LogBytes, d.LogBytes),
+	}
 }
