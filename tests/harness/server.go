@@ -93,15 +93,14 @@ func Prepare(t testing.TB, cfg Config) *Server {
 		),
 	}
 	s.env = append(s.env, cfg.Env...)
-	switch cfg.Store.Option {
-	case "":
-		cfg.Store = FileStore()
-		fallthrough
-	case FileStore().Option:
-		s.env = append(s.env, "STORE="+cfg.Store.Option)
-	default:
-		s.env = append(s.env, "STORE="+cfg.Store.Option+"\n\t\tkeys "+s.keyring(t))
+	store := cfg.Store
+	if store.Option == "" {
+		store = FileStore()
 	}
+	if store.Name != FileStore().Name {
+		store.Option += "\n\t\tkeys " + s.keyring(t)
+	}
+	s.env = append(s.env, "STORE="+store.Option)
 	for name, content := range cfg.Files {
 		s.WriteFile(t, name, content)
 	}
