@@ -23,17 +23,6 @@ type Limits struct {
 	LogBytes      int64         // console output of one request
 }
 
-// RateLimits are requests per window (claims ls lm lh ld lw lo for the
-// container, lts ltm lth ltd ltw lto for the token). Zero: unlimited.
-type RateLimits struct {
-	Container, Token RateWindows
-}
-
-// RateWindows counts requests per second, minute, hour, day, week and month.
-type RateWindows struct {
-	Second, Minute, Hour, Day, Week, Month int
-}
-
 // Narrow returns the smaller of each field of l and m, where an unset field
 // never wins: what both allow.
 func (l Limits) Narrow(m Limits) Limits {
@@ -61,12 +50,4 @@ func narrower[T ~int | ~int64](a, b T) T {
 		return b
 	}
 	return a
-}
-
-// RateWindow is one rate limit to count against: at most Limit requests of Key
-// per Period, in fixed windows that start at multiples of Period (UTC).
-type RateWindow struct {
-	Key    string
-	Period time.Duration
-	Limit  int
 }
