@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -89,6 +90,16 @@ func (c *Client) Do(t testing.TB, method, url, body string, header ...string) An
 func (c *Client) Get(t testing.TB, url string, header ...string) Answer {
 	t.Helper()
 	return c.Do(t, http.MethodGet, url, "", header...)
+}
+
+// Cookies are those that the client would send to a URL.
+func (c *Client) Cookies(t testing.TB, to string) []*http.Cookie {
+	t.Helper()
+	parsed, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.http.Jar.Cookies(parsed)
 }
 
 // Bearer is the header line that carries a token.
