@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Measures the ratios of docs/performance.md. Arguments go to tests/bench; see
-# `scripts/bench.sh -h`.
+# Measures what docs/performance.md says. Arguments go to go test, for example
+# -bench Edge/token. See tests/bench for the settings.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/deps.sh
-make --no-print-directory build
-exec "${GO:-go}" run ./tests/bench -caddy bin/caddy "$@"
+exec "${GO:-go}" test -run '^$' -bench . -benchtime 1x -timeout 30m -v "$@" ./tests/bench

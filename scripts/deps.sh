@@ -5,7 +5,7 @@ set -euo pipefail
 
 # Debian's packages of these programs bear the programs' names.
 missing=()
-for program in redis-server chromium gcc; do
+for program in redis-server chromium gcc curl; do
 	command -v "$program" >/dev/null || missing+=("$program")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
