@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -36,28 +37,33 @@ func (c *Claims) checkContainer() error {
 	return err
 }
 
-// checkNames checks the claims that need the token to be for one container.
+// checkNames checks names, and the claims that need the token to be for one
+// container.
 func (c *Claims) checkNames() error {
 	containers, _ := parseContainers(c.Container)
-	_, one := containers.single()
-	for claim, given := range map[string]bool{"jtn": c.Name != "", "url": c.URL != "", "ectx": c.HasSecrets()} {
-		if given && !one {
-			return claimError(claim, "needs a token for one container", "give ten the name of one container")
+	if _, one := containers.single(); !one {
+		for _, claim := range []struct {
+			name  string
+			given bool
+		}{{"url", c.URL != ""}, {"ectx", c.HasSecrets()}, {"jtn", c.Name != ""}} {
+			if claim.given {
+				return claimError(claim.name, "needs a token for one container", "give ten the name of one container")
+			}
 		}
 	}
 	if c.Name != "" {
-		if problem, remedy := checkName(c.Name); problem != "" {
-			return claimError("jtn", quote(c.Name)+" "+problem, remedy)
+		if err := checkName(c.Name); err != nil {
+			return claimError("jtn", quote(c.Name)+" "+err.Problem, err.Remedy)
 		}
 	}
 	for _, name := range c.Names {
-		if problem, remedy := checkName(name); problem != "" {
-			return claimError("jtnm", quote(name)+" "+problem, remedy)
+		if err := checkName(name); err != nil {
+			return claimError("jtnm", quote(name)+" "+err.Problem, err.Remedy)
 		}
 	}
 	if c.Host != "" {
-		if problem, remedy := checkHostname(c.Host); problem != "" {
-			return claimError("host", quote(c.Host)+" "+problem, remedy)
+		if err := checkHostname(c.Host); err != nil {
+			return claimError("host", quote(c.Host)+" "+err.Problem, err.Remedy)
 		}
 	}
 	return nil
@@ -66,6 +72,14 @@ func (c *Claims) checkNames() error {
 func (c *Claims) checkTimes() error {
 	if c.Depth < 0 || c.Depth > maxDepth {
 		return claimError("dd", "is not a depth", fmt.Sprintf("write a whole number from 0 to %d", maxDepth))
+	}
+	for _, claim := range []struct {
+		name string
+		time time.Time
+	}{{"exp", c.Expires}, {"nbf", c.NotBefore}} {
+		if t := claim.time; !t.IsZero() && (t.Unix() <= 0 || t.Unix() > maxTime) {
+			return claimError(claim.name, "is not a time between 1970 and 9999", "write another, or leave it out")
+		}
 	}
 	if !c.Expires.IsZero() && !c.Expires.After(c.NotBefore) {
 		return claimError("exp", "is not after nbf", "end the token later than it begins")
@@ -110,43 +124,34 @@ func validIntegrity(s string) bool {
 	return ok && err == nil && len(digest) == 32 && base64.StdEncoding.EncodedLen(len(digest)) == len(text)
 }
 
-// checkValues refuses what JSON cannot carry unchanged.
+// checkValues refuses what JSON cannot carry unchanged, and numbers that only
+// a Go caller can have set: the parsers take positive ones.
 func (c *Claims) checkValues() error {
-	for claim, values := range map[string]map[string]string{"pctx": c.Params, "ectx": c.Secrets, "meta": c.Meta} {
-		for name, value := range values {
+	for _, claim := range []struct {
+		name   string
+		values map[string]string
+	}{{"pctx", c.Params}, {"ectx", c.Secrets}, {"meta", c.Meta}} {
+		for _, name := range sortedKeys(claim.values) {
 			if name == "" || !utf8.ValidString(name) {
-				return claimError(claim, "has a name that is empty or not UTF-8", "name every value")
+				return claimError(claim.name, "has a name that is empty or not UTF-8", "name every value")
 			}
-			if !utf8.ValidString(value) {
-				return claimError(claim+"."+name, "is not UTF-8", "encode binary values, for example as base64")
+			if !utf8.ValidString(claim.values[name]) {
+				return claimError(claim.name+"."+name, "is not UTF-8", "encode binary values, for example as base64")
 			}
 		}
 	}
 	if !utf8.ValidString(c.URL) {
 		return claimError("url", "is not UTF-8", "percent-encode it")
 	}
-	for suffix, n := range negativeLimits(c) {
-		return claimError(suffix, fmt.Sprintf("%d is negative", n), "leave it out for no limit")
-	}
-	return nil
-}
-
-// negativeLimits finds limits that only a Go caller can have set: the parsers
-// take positive ones.
-func negativeLimits(c *Claims) map[string]int64 {
-	found := map[string]int64{}
 	for _, f := range limitFields {
-		if n := f.value(&c.Limits); n < 0 {
-			found["lim."+f.Name] = n
+		if f.value(&c.Limits) < 0 {
+			return claimError("lim."+f.Name, "is negative", "leave it out for the edge's own")
 		}
 	}
 	for _, w := range rateWindows {
-		if n := *w.limit(&c.RateLimit.Container); n < 0 {
-			found["l"+w.suffix] = int64(n)
-		}
-		if n := *w.limit(&c.RateLimit.Token); n < 0 {
-			found["lt"+w.suffix] = int64(n)
+		if *w.limit(&c.RateLimit.Container) < 0 || *w.limit(&c.RateLimit.Token) < 0 {
+			return claimError("l"+w.suffix+" or lt"+w.suffix, "is negative", "leave it out for no limit")
 		}
 	}
-	return found
+	return nil
 }

@@ -59,13 +59,18 @@ func (c Claims) Format(f fmt.State, _ rune) {
 // MarshalJSON writes the claims as the payload of a token has them: secrets
 // as ciphertext, and not at all before they are encrypted.
 func (c Claims) MarshalJSON() ([]byte, error) {
+	return marshal(c.members())
+}
+
+// members returns the claims that are present, by name.
+func (c *Claims) members() map[string]any {
 	members := map[string]any{}
 	for _, claim := range claimTable {
-		if v := claim.write(&c); v != nil {
+		if v := claim.write(c); v != nil {
 			members[claim.name] = v
 		}
 	}
-	return marshal(members)
+	return members
 }
 
 // ParseClaims reads the claims that somebody asks a token to be issued with:

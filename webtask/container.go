@@ -44,8 +44,8 @@ func parseContainers(ten string) (containerPattern, error) {
 	}
 	p.names = strings.Split(ten, ",")
 	for _, name := range p.names {
-		if problem, remedy := checkName(name); problem != "" {
-			return p, claimError("ten", quote(name)+" "+problem, remedy)
+		if err := checkName(name); err != nil {
+			return p, claimError("ten", quote(name)+" "+err.Problem, err.Remedy)
 		}
 	}
 	return p, nil
@@ -62,7 +62,7 @@ func (p containerPattern) single() (string, bool) {
 // allows reports whether the pattern names container. Containers of the
 // Caddyfile's own sites ("@…") are no token's, whatever an expression matches.
 func (p containerPattern) allows(container string) bool {
-	if problem, _ := checkName(container); problem != "" {
+	if checkName(container) != nil {
 		return false
 	}
 	if p.expr != nil {
@@ -82,19 +82,20 @@ func (p containerPattern) within(parent containerPattern) bool {
 
 // checkName says what is wrong with the name of a container or webtask, or
 // nothing. The characters are those that existing clients allow.
-func checkName(name string) (problem, remedy string) {
+func checkName(name string) *FieldError {
 	const others = "-._~!$+=:@"
+	const remedy = "write 1 to 128 letters, digits or " + others
 	if name == "" || name == "." || name == ".." || len(name) > 128 {
-		return "is no name", "write 1 to 128 letters, digits or " + others
+		return &FieldError{Problem: "is no name", Remedy: remedy}
 	}
 	for _, c := range []byte(name) {
 		isAlnum := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !isAlnum && !strings.ContainsRune(others, rune(c)) {
-			return "has a character that names cannot have", "write 1 to 128 letters, digits or " + others
+		if !isAlnum && strings.IndexByte(others, c) < 0 {
+			return &FieldError{Problem: "has a character that names cannot have", Remedy: remedy}
 		}
 	}
 	if name[0] == '@' {
-		return "starts with @, as only the containers of the Caddyfile's sites do", "choose another name"
+		return &FieldError{Problem: "starts with @, as only the containers of the Caddyfile's sites do", Remedy: "choose another name"}
 	}
-	return "", ""
+	return nil
 }

@@ -111,7 +111,7 @@ func narrowNet(parent, c *Claims) error {
 	if err := checkNet(c.Net); err != nil {
 		return err
 	}
-	if outside := netWithin(parent.Net, c.Net); outside != "" {
+	if outside := outsideNet(parent.Net, c.Net); outside != "" {
 		return claimError("net", quote(outside)+" is not within that of the token it is derived from", "name only hosts of "+strings.Join(parent.Net, ", "))
 	}
 	return nil

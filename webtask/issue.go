@@ -39,16 +39,12 @@ func (k *Keyring) issue(c Claims, o IssueOptions) (string, error) {
 	if c.sealed != "" {
 		return "", claimError("ectx", "belongs to the token it was read from", "give the secrets again")
 	}
+	c.NotBefore, c.Expires, o.Now = wholeSecond(c.NotBefore), wholeSecond(c.Expires), wholeSecond(o.Now)
 	if err := c.check(); err != nil {
 		return "", err
 	}
 	if !c.Expires.IsZero() && !c.Expires.After(o.Now) {
 		return "", claimError("exp", "has passed", "write a later time, or leave it out")
-	}
-	for claim, t := range map[string]time.Time{"exp": c.Expires, "nbf": c.NotBefore} {
-		if !t.IsZero() && (t.Unix() <= 0 || t.Unix() > maxTime) {
-			return "", claimError(claim, "is not a time between 1970 and 9999", "write another, or leave it out")
-		}
 	}
 	var id [16]byte
 	if _, err := io.ReadFull(o.Rand, id[:]); err != nil {
@@ -80,4 +76,12 @@ func (k *Keyring) issue(c Claims, o IssueOptions) (string, error) {
 		return "", claimError("claims", fmt.Sprintf("make a token of %d bytes, more than %d", len(token), MaxTokenLength), "shorten the values of ectx, pctx or meta, or let the code fetch them")
 	}
 	return token, nil
+}
+
+// wholeSecond cuts t to the resolution of a claim.
+func wholeSecond(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.Unix(t.Unix(), 0)
 }

@@ -1,5 +1,7 @@
 package webtask
 
+import "slices"
+
 // What a token may do. Whoever holds a token that names code, secrets or a
 // webtask is a caller of that webtask and not the tenant: such a token runs
 // it, may revoke itself, and nothing else.
@@ -23,8 +25,7 @@ func (v *Verified) CanRevokeSelf() bool { return !v.claims.NoSelfRevoke }
 // master. No token reaches the containers of the Caddyfile's own sites ("@…").
 func (v *Verified) AllowsContainer(container string) bool {
 	if v.claims.Master {
-		problem, _ := checkName(container)
-		return problem == ""
+		return checkName(container) == nil
 	}
 	return v.containers.allows(container)
 }
@@ -32,13 +33,5 @@ func (v *Verified) AllowsContainer(container string) bool {
 // AllowsName reports whether API calls of the token may touch the webtask
 // called name (jtnm).
 func (v *Verified) AllowsName(name string) bool {
-	if v.claims.Names == nil {
-		return true
-	}
-	for _, allowed := range v.claims.Names {
-		if allowed == name {
-			return true
-		}
-	}
-	return false
+	return v.claims.Names == nil || slices.Contains(v.claims.Names, name)
 }

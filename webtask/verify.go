@@ -98,6 +98,21 @@ func (v *Verified) Chain() []string { return v.chain }
 // must not be changed; the error wraps ErrTokenSecrets.
 func (v *Verified) Secrets() (map[string]string, error) { return v.secrets() }
 
+// Inspect returns the claims as a JSON object. With decrypt, ectx holds the
+// plaintext secrets instead of the ciphertext, and so does the member secrets:
+// existing clients read the one and their documentation names the other.
+func (v *Verified) Inspect(decrypt bool) ([]byte, error) {
+	members := v.claims.members()
+	if decrypt && v.claims.HasSecrets() {
+		secrets, err := v.secrets()
+		if err != nil {
+			return nil, err
+		}
+		members["ectx"], members["secrets"] = secrets, secrets
+	}
+	return marshal(members)
+}
+
 // Task returns what the token runs, with its secrets decrypted; it is made
 // once. A token that cannot run code is ErrTokenNotAllowed, one whose secrets
 // do not open ErrTokenSecrets.

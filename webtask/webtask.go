@@ -14,6 +14,10 @@
 //	verified, err := ring.Open(token, time.Now()) // errors: see errors.go
 //	task, err := verified.Task()                  // secrets opened, code named
 //
+// A server opens tokens with a Verifier, which remembers those it has seen,
+// and asks a RevocationSet whether one was taken back. A tenant's token makes
+// others within its rights with Keyring.Derive; deriving only narrows.
+//
 // The edge runs a Task; a route of the Caddyfile makes the same Task without
 // a token. Everything that decides which isolate may serve it is in Task, so
 // that Task.Key can be the one definition of who shares what.
@@ -52,17 +56,17 @@ type Task struct {
 	Container string            // tenant; state and isolates are never shared across it
 	Name      string            // webtask name (jtn), or empty
 	ID        string            // the token's jti, or "route:" and a digest of the route
-	Code      CodeRef           //
+	Code      CodeRef           // what it runs
 	Integrity string            // "sha256-…" over every byte that runs, or empty
-	Secrets   map[string]string // by name; never logged
+	Secrets   map[string]string `json:"-"` // by name; never logged
 	Params    map[string]string // pctx
-	Meta      map[string]string //
+	Meta      map[string]string // of a named webtask
 	Net       []string          // host patterns fetch() may call; nil: whatever the edge allows
 	Limits    Limits            // zero fields: the edge's own
 	RateLimit RateLimits        // zero fields: unlimited
-	ParseBody ParseBody         //
+	ParseBody ParseBody         // when the runtime parses the request's body
 	MergeBody bool              // add parsed body fields to ctx.data
-	Token     string            // the token, when it fixes the code (then the script may see it); else empty
+	Token     string            `json:"-"` // the token, when it fixes the code (then the script may see it); else empty
 	Expires   time.Time         // zero: never
 	FromToken bool              // the request carried the choice of code
 }
