@@ -33,6 +33,10 @@ type Config struct {
 	// WorkDir is where the server runs. Empty: Dir.
 	WorkDir string
 
+	// From is a folder of the repository that is copied into Dir, its Caddyfile
+	// too. Empty: none.
+	From string
+
 	// Files are written into Dir, by name.
 	Files map[string]string
 
@@ -101,6 +105,11 @@ func Prepare(t testing.TB, cfg Config) *Server {
 		store.Option += "\n\t\tkeys " + s.keyring(t)
 	}
 	s.env = append(s.env, "STORE="+store.Option)
+	if cfg.From != "" {
+		if err := os.CopyFS(cfg.Dir, os.DirFS(filepath.Join(Root(t), cfg.From))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, content := range cfg.Files {
 		s.WriteFile(t, name, content)
 	}
@@ -118,6 +127,9 @@ func Prepare(t testing.TB, cfg Config) *Server {
 	})
 	return s
 }
+
+// Setenv adds to the environment of a server that does not run yet.
+func (s *Server) Setenv(entry string) { s.env = append(s.env, entry) }
 
 // WriteFile writes a file of the server's folder in one step, so that a server
 // that watches it never reads half of it.
