@@ -191,12 +191,12 @@ func (k *Keyring) KeyIDs() []string {
 }
 
 // Format writes the key ids, so that no verb of package fmt shows a key.
-func (k *Keyring) Format(f fmt.State, _ rune) {
+func (k Keyring) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "webtask.Keyring("+strings.Join(k.KeyIDs(), " ")+")")
 }
 
 // MarshalJSON writes the key ids only: a keyring may end up in a config dump
 // or a log field. See JWKS.
-func (k *Keyring) MarshalJSON() ([]byte, error) {
+func (k Keyring) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string][]string{"kids": k.KeyIDs()})
 }

@@ -97,6 +97,6 @@ func (h keyHash) strings(m map[string]string) {
 
 // Format writes which task it is, so that no verb of package fmt shows its
 // secrets or token.
-func (t *Task) Format(f fmt.State, _ rune) {
+func (t Task) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "webtask.Task(%s/%s %s)", t.Container, t.Name, t.ID)
 }
