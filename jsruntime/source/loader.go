@@ -2,89 +2,184 @@ package source
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"go.uber.org/zap"
 
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
-// Options of a Loader. Every zero field but Transport has a default.
-type Options struct {
-	// Transport fetches code; it decides which addresses may be reached.
-	// Required when code comes from URLs.
-	Transport http.RoundTripper
+const (
+	// failedFor is how long a URL that failed is not asked for again, so that
+	// a dead one cannot be hammered through the edge.
+	failedFor = 2 * time.Second
 
-	// CacheDir keeps fetched code across restarts, for its owner only. It is
-	// made when needed. Empty: nothing is kept on disk.
-	CacheDir string
+	// retryAfter is how often an origin that is down is tried again, at most,
+	// while the last good code is served.
+	retryAfter = 10 * time.Second
 
-	// CacheBytes bounds CacheDir; what was validated longest ago goes first.
-	// Default: 256 MiB.
-	CacheBytes int64
-
-	// MemoryBytes bounds bundles and their sources in memory; code of files and
-	// inline code is not counted. Default: 128 MiB.
-	MemoryBytes int64
-
-	// Allow lists where code may come from: a scheme, a host (or *.host), an
-	// optional port, and a path in which a last * stands for anything, as in
-	// https://example.com/tasks/*. Default: any https URL. An http URL needs a
-	// pattern that says http.
-	Allow []string
-
-	// MaxAge is how long fetched code is used before its origin is asked
-	// again. Default: 5 minutes.
-	MaxAge time.Duration
-
-	// StaleFor is how long after that it may still be used while the origin is
-	// down or serves code that does not compile. Default: 24 hours.
-	StaleFor time.Duration
-
-	// CodeSize bounds the files of one task together, in bytes. Default: 5 MiB.
-	CodeSize int64
-
-	// FetchTimeout bounds fetching all files of one task, to the last byte.
-	// Default: 10 s.
-	FetchTimeout time.Duration
-
-	// RevalidateTimeout is how long a request waits for an origin that is
-	// asked again before it is served what is there. Default: 2 s.
-	RevalidateTimeout time.Duration
-
-	// FileCheck is how often a file that is in use is looked at for changes,
-	// at most. Default: 250 ms.
-	FileCheck time.Duration
-
-	// External names modules that are left to the runtime's require.
-	External []string
-
-	// Check is called with every new bundle before it replaces the last good
-	// one; an error keeps that one. The edge compiles there.
-	Check func(ctx context.Context, bundle *Bundle) error
-
-	// Observe, if set, is told of every fetch of a URL and every bundling:
-	// what is "fetch" or "bundle", outcome is "ok", "not_modified", "stale" or
-	// "error".
-	Observe func(what, outcome string, took time.Duration)
-
-	Logger *zap.Logger      // default: none
-	Clock  func() time.Time // default: time.Now
-}
+	// entryOverhead is what an entry weighs beside its code.
+	entryOverhead = 2 << 10
+)
 
 // Loader loads code and remembers it. It is safe for concurrent use.
-type Loader struct{}
+type Loader struct {
+	fetcher           fetcher
+	disk              *diskCache // nil: none
+	maxAge, staleFor  time.Duration
+	codeSize          int64
+	fetchTimeout      time.Duration
+	revalidateTimeout time.Duration
+	fileCheck         time.Duration
+	external          []string
+	check             func(ctx context.Context, bundle *Bundle) error
+	observe           func(what, outcome string, took time.Duration)
+	log               *zap.Logger
+	clock             func() time.Time
+
+	// Whoever holds a token names URLs, so their entries are bounded. Those of
+	// files and inline code are as many as the configuration has, and must not
+	// be pushed out: with one would go its last good version.
+	urls   *otter.Cache[webtask.CodeRef, *entry]
+	routes sync.Map // webtask.CodeRef to *entry
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // flights
+	mu     sync.Mutex     // orders the start of flights and Close
+}
 
 // NewLoader checks the options; the error names the one that is wrong.
-func NewLoader(options Options) (*Loader, error) { return &Loader{}, nil }
+func NewLoader(options Options) (*Loader, error) {
+	allow, err := parseAllow(options.Allow)
+	if err != nil {
+		return nil, err
+	}
+	for name, d := range map[string]time.Duration{
+		"code_max_age": options.MaxAge, "StaleFor": options.StaleFor, "FetchTimeout": options.FetchTimeout,
+		"RevalidateTimeout": options.RevalidateTimeout, "FileCheck": options.FileCheck,
+	} {
+		if d < 0 {
+			return nil, fmt.Errorf("code loader: %s is negative (%v)", name, d)
+		}
+	}
+	for name, n := range map[string]int64{"code_size": options.CodeSize, "CacheBytes": options.CacheBytes, "MemoryBytes": options.MemoryBytes} {
+		if n < 0 {
+			return nil, fmt.Errorf("code loader: %s is negative (%d bytes)", name, n)
+		}
+	}
+	l := &Loader{
+		maxAge:            withDefault(options.MaxAge, 5*time.Minute),
+		staleFor:          withDefault(options.StaleFor, 24*time.Hour),
+		codeSize:          withDefault(options.CodeSize, 5<<20),
+		fetchTimeout:      withDefault(options.FetchTimeout, 10*time.Second),
+		revalidateTimeout: withDefault(options.RevalidateTimeout, 2*time.Second),
+		fileCheck:         withDefault(options.FileCheck, 250*time.Millisecond),
+		external:          options.External,
+		check:             options.Check,
+		observe:           options.Observe,
+		log:               options.Logger,
+		clock:             options.Clock,
+	}
+	if l.log == nil {
+		l.log = zap.NewNop()
+	}
+	if l.clock == nil {
+		l.clock = time.Now
+	}
+	if l.observe == nil {
+		l.observe = func(string, string, time.Duration) {}
+	}
+	l.fetcher = fetcher{transport: options.Transport, allow: allow, clock: l.clock}
+	if options.CacheDir != "" {
+		if l.disk, err = openDiskCache(options.CacheDir, withDefault(options.CacheBytes, 256<<20), l.log); err != nil {
+			return nil, err
+		}
+	}
+	l.urls, err = otter.New(&otter.Options[webtask.CodeRef, *entry]{
+		MaximumWeight: uint64(withDefault(options.MemoryBytes, 128<<20)),
+		Weigher:       func(_ webtask.CodeRef, e *entry) uint32 { return e.weight.Load() },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("code loader: %w", err)
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l, nil
+}
+
+func withDefault[T int64 | time.Duration](value, otherwise T) T {
+	if value == 0 {
+		return otherwise
+	}
+	return value
+}
 
 // Load returns the code that ref names, at the latest version known to be
 // good. integrity, if not empty, must be that of the bundle; of limits only
 // CodeSize counts, and can only narrow the loader's.
+//
+// Errors are *CompileError, *FetchError, *IntegrityError, *NotAllowedError,
+// *TooLargeError, what Options.Check returned, ctx's, or ErrClosed.
 func (l *Loader) Load(ctx context.Context, ref webtask.CodeRef, integrity string, limits webtask.Limits) (*Bundle, error) {
-	return nil, ErrClosed
+	e := l.entry(ref)
+	st := e.state.Load()
+	if st == nil || l.clock().UnixNano() >= e.due.Load() {
+		var err error
+		if st, err = l.refresh(ctx, e, st); err != nil {
+			return nil, err
+		}
+	}
+	b := st.bundle
+	switch {
+	case b == nil:
+		return nil, st.err
+	case integrity != "" && integrity != b.Integrity && !sameIntegrity(integrity, b.Integrity):
+		return nil, &IntegrityError{Name: b.Name, Want: integrity, Got: b.Integrity}
+	case limits.CodeSize > 0 && b.Size > limits.CodeSize:
+		return nil, &TooLargeError{Name: b.Name, Limit: limits.CodeSize}
+	}
+	return b, nil
 }
 
 // Close ends what is under way and waits for it.
-func (l *Loader) Close() error { return nil }
+func (l *Loader) Close() error {
+	l.mu.Lock()
+	l.cancel()
+	l.mu.Unlock()
+	l.wg.Wait()
+	l.urls.StopAllGoroutines()
+	return nil
+}
+
+// bundle runs the bundler and, unless the result is the last good one, the
+// check.
+func (l *Loader) bundle(ctx context.Context, o origin, last *Bundle) (*Bundle, error) {
+	started := l.clock()
+	b, err := bundle(ctx, o, l.external)
+	if err == nil && l.check != nil && (last == nil || last.Digest != b.Digest) {
+		err = l.check(ctx, b)
+	}
+	outcome := "ok"
+	if err != nil {
+		outcome = "error"
+	}
+	l.observe("bundle", outcome, l.clock().Sub(started))
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// problemFields describe an error in the log, with its frame if it has one.
+func problemFields(err error, fields ...zap.Field) []zap.Field {
+	fields = append(fields, zap.Error(err))
+	if ce := (*CompileError)(nil); errors.As(err, &ce) && ce.Frame != "" {
+		fields = append(fields, zap.String("frame", ce.Frame))
+	}
+	return fields
+}

@@ -30,7 +30,7 @@ type Bundle struct {
 	Code      string   // a CommonJS body: it assigns module.exports; free names are module, exports, require
 	Map       []byte   // source map (version 3) from Code to the author's files, without their content
 	ESM       bool     // the entry uses import/export (or __esModule): the Web model
-	Digest    string   // sha256 of Code, hex: the identity of the program
+	Digest    string   // sha256 of Code and Map, hex: the identity of the program
 	Integrity string   // "sha256-…" of the author's bytes, as `--integrity auto` pins them
 	Files     []string // every file or URL (less its query) that went in, the entry first
 	Size      int64    // bytes of those files together
