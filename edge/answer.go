@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -169,6 +171,9 @@ func answerRun(err error) *Answer {
 		script *jsruntime.ScriptError
 		limit  *jsruntime.LimitError
 		queue  *jsruntime.QueueError
+
+		status   statusError
+		tooLarge *http.MaxBytesError
 	)
 	switch {
 	case errors.As(err, &limit):
@@ -187,6 +192,23 @@ func answerRun(err error) *Answer {
 		return &Answer{
 			Status: http.StatusServiceUnavailable, Source: SourceProxy, Outcome: OutcomeOverload, RetryAfter: time.Second,
 			Message: "The edge is shutting down. Try again.",
+		}
+	case errors.Is(err, errTarget):
+		return &Answer{
+			Status: http.StatusBadRequest, Source: SourceProxy, Outcome: OutcomeInternal,
+			Message: "The request's target and its header Host make no URL.",
+		}
+	case errors.As(err, &status):
+		return &Answer{Status: http.StatusInternalServerError, Source: SourceWebtask, Outcome: OutcomeScriptFailed, Message: status.Error()}
+	case errors.As(err, &tooLarge):
+		return &Answer{
+			Status: http.StatusRequestEntityTooLarge, Source: SourceProxy, Outcome: OutcomeLimit,
+			Message: fmt.Sprintf("The request's body is larger than the %d bytes that this site takes.", tooLarge.Limit),
+		}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &Answer{
+			Status: http.StatusBadRequest, Source: SourceProxy, Outcome: OutcomeCanceled,
+			Message: "The request's body ended before it was whole.",
 		}
 	case errors.Is(err, context.Canceled):
 		return &Answer{Status: StatusClientClosed, Source: SourceProxy, Outcome: OutcomeCanceled, Message: "The client went away."}

@@ -17,11 +17,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"net/http"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/webtask-edge/caddy-webtask/egress"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -29,16 +29,19 @@ import (
 // nil otherwise is not there: without a Verifier no token is accepted, without
 // Sessions every use of ctx.session fails, without a Transport every fetch().
 type Options struct {
-	// Verifier opens tokens of ours (added with webtask.Verifier).
-	Revocations *Revocations // which of them were revoked
-	Rates       RateStore    // counts for tokens with rate limits
-	Sessions    SessionStore // session state
-	Loader      Loader       // code by reference
-	Runner      Runner       // compiles and runs it
+	Verifier    *webtask.Verifier // opens tokens of ours
+	Revocations *Revocations      // which of them were revoked
+	Rates       RateStore         // counts for tokens with rate limits
+	Sessions    SessionStore      // session state
+	Loader      Loader            // code by reference
+	Runner      Runner            // compiles and runs it
 
-	// Transport sends the requests of fetch(); Egress is what it may reach
-	// where no token narrows it.
-	Transport http.RoundTripper
+	Programs *Programs // compiled programs; nil: some of its own, of Runner
+
+	// Transport sends the requests of fetch(), under its policy Egress, which
+	// a task's net narrows. Set both or neither.
+	Transport *egress.Transport
+	Egress    *egress.Policy
 
 	// Limits are the edge's own: the most that any route or token may have.
 	// Zero fields take those of DefaultLimits.
@@ -89,6 +92,8 @@ func New(opts Options) (*Edge, error) {
 		return nil, errors.New("edge: Options.Loader is required")
 	case opts.Runner == nil:
 		return nil, errors.New("edge: Options.Runner is required")
+	case (opts.Transport == nil) != (opts.Egress == nil):
+		return nil, errors.New("edge: Options.Transport and Options.Egress belong together")
 	}
 	domain, err := parseRunDomain(opts.RunDomain)
 	if err != nil {
@@ -109,6 +114,11 @@ func New(opts Options) (*Edge, error) {
 	}
 	if opts.Rand == nil {
 		opts.Rand = rand.Reader
+	}
+	if opts.Programs == nil {
+		if opts.Programs, err = NewPrograms(opts.Runner, 0); err != nil {
+			return nil, err
+		}
 	}
 	return &Edge{opts: opts, runDomain: domain}, nil
 }

@@ -32,7 +32,7 @@ type Route struct {
 	// nothing written, instead of answering them as JSON.
 	ErrorsPass bool
 
-	resolved atomic.Pointer[resolved]
+	plan atomic.Pointer[attachedPlan]
 }
 
 // Next serves what is not ours to serve.

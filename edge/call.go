@@ -1,0 +1,90 @@
+package edge
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime"
+)
+
+// call is one request being served: the Host that its script reaches the world
+// through. What the script may do follows from the call alone; a script cannot
+// name another. Everything that ends with the request says so by the context
+// that the runtime passes in.
+type call struct {
+	edge    *Edge
+	plan    *plan
+	request jsruntime.Request
+	header  http.Header // as the request came; the script sees request.Header
+	secure  bool
+	foreign bool
+	session session
+
+	subrequests atomic.Int64
+	logged      atomic.Int64 // bytes of console output
+}
+
+var _ jsruntime.Host = (*call)(nil)
+
+// Log implements jsruntime.Host.
+func (c *call) Log(entry jsruntime.LogEntry) {
+	logger := c.edge.opts.Console
+	checked := logger.Check(zapLevel(entry.Level), entry.Message)
+	if checked == nil {
+		return
+	}
+	size := int64(len(entry.Message) + len(entry.Stack))
+	if limit := c.plan.task.Limits.LogBytes; limit > 0 {
+		after := c.logged.Add(size)
+		if after > limit {
+			if after-size <= limit {
+				logger.Warn("console output exceeds log_bytes; the rest of this request's is dropped", c.logFields()...)
+			}
+			return
+		}
+	}
+	if !entry.Time.IsZero() {
+		checked.Time = entry.Time
+	}
+	fields := c.logFields()
+	if entry.Stack != "" {
+		fields = append(fields, zap.String("stack", entry.Stack))
+	}
+	checked.Write(fields...)
+}
+
+func zapLevel(level jsruntime.LogLevel) zapcore.Level {
+	switch level {
+	case jsruntime.LogDebug:
+		return zapcore.DebugLevel
+	case jsruntime.LogWarn:
+		return zapcore.WarnLevel
+	case jsruntime.LogError:
+		return zapcore.ErrorLevel
+	default:
+		return zapcore.InfoLevel
+	}
+}
+
+// logFields says which request of which task it is.
+func (c *call) logFields() []zap.Field {
+	task := c.plan.task
+	fields := make([]zap.Field, 0, 5)
+	fields = append(fields, zap.String("container", task.Container), zap.String("id", task.ID), zap.String("request_id", c.request.ID))
+	if task.Name != "" {
+		fields = append(fields, zap.String("task", task.Name))
+	}
+	return fields
+}
+
+// ended reports that the request is over, whatever ctx ended for.
+func ended(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return jsruntime.ErrRequestEnded
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package edge
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// errTarget reports a request whose target or Host makes no URL.
+var errTarget = errors.New("request target or Host header is not valid")
+
+// requestURL returns the absolute URL of a request as the caller sent it, less
+// a token in its query: scheme, host and request target. It is the URL of
+// request.url, so it always parses, and its host is the Host header's.
+func requestURL(r *http.Request, uri string, secure, hasKey bool) (string, error) {
+	target := uri
+	if target == "" {
+		target = r.RequestURI
+	}
+	if target == "" || target[0] != '/' {
+		// Absolute-form, or the * of OPTIONS (RFC 9112 §3.2): net/http has
+		// taken it apart.
+		target = r.URL.RequestURI()
+		if target == "*" || !strings.HasPrefix(target, "/") {
+			target = "/"
+		}
+	}
+	if hasKey {
+		target = withoutKey(target)
+	}
+	if strings.IndexByte(target, '#') >= 0 {
+		// A request target has no fragment; what comes after is still path or
+		// query.
+		target = strings.ReplaceAll(target, "#", "%23")
+	}
+	if !plainHost(r.Host) {
+		return "", errTarget
+	}
+	scheme := "http://"
+	if secure {
+		scheme = "https://"
+	}
+	return scheme + r.Host + target, nil
+}
+
+// plainHost reports whether a Host header is a name or address with an optional
+// port, in characters that stand for themselves in a URL.
+func plainHost(host string) bool {
+	if host == "" {
+		return false
+	}
+	bracket := false
+	for i := range len(host) {
+		c := host[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_', c == ':':
+		case c == '[' && i == 0, c == ']' && i > 0 && host[0] == '[':
+			bracket = true
+		default:
+			return false
+		}
+	}
+	if !bracket && strings.Count(host, ":") <= 1 && !strings.ContainsAny(host[len(host)-1:], ":") && host[0] != ':' {
+		_, port, ok := strings.Cut(host, ":")
+		return !ok || allDigits(port)
+	}
+	// Everything else is for the parser to judge; it is rare.
+	u, err := url.Parse("http://" + host + "/")
+	return err == nil && u.Host == host && u.Hostname() != ""
+}
+
+func allDigits(s string) bool {
+	return strings.Trim(s, "0123456789") == ""
+}
+
+// newRequestID returns an id that no other request has, in 32 hex digits.
+func newRequestID() string {
+	var buf [32]byte
+	id := strconv.AppendUint(buf[:0], rand.Uint64()|1<<63, 16)
+	id = strconv.AppendUint(id, rand.Uint64()|1<<63, 16)
+	return string(id)
+}
+
+// isPreflight reports whether a request asks whether another may be sent
+// across origins (Fetch Standard, CORS-preflight request).
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && len(r.Header["Origin"]) > 0 && len(r.Header["Access-Control-Request-Method"]) > 0
+}
+
+// answerPreflight lets any origin call with a token. No credentials are
+// allowed, so that no page can act with a visitor's cookies. Authorization has
+// to be named: the * does not cover it.
+func answerPreflight(w http.ResponseWriter) {
+	h := w.Header()
+	h["Access-Control-Allow-Origin"] = []string{"*"}
+	h["Access-Control-Allow-Methods"] = []string{"*"}
+	h["Access-Control-Allow-Headers"] = []string{"Authorization, *"}
+	h["Access-Control-Max-Age"] = []string{"7200"}
+	w.WriteHeader(http.StatusNoContent)
+}

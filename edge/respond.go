@@ -1,0 +1,199 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime"
+)
+
+// statusError is the status of an answer that no task may give: 1xx and with
+// it 101 are the edge's, others are no HTTP.
+type statusError int
+
+func (e statusError) Error() string {
+	return fmt.Sprintf("the webtask answered with the status %d; use one from 200 to 599", int(e))
+}
+
+// brokenBody is an error of a response's body after its head was sent.
+type brokenBody struct{ err error }
+
+func (e *brokenBody) Error() string { return "the answer broke off: " + e.err.Error() }
+func (e *brokenBody) Unwrap() error { return e.err }
+
+// errClientGone reports that the client does not read the answer any more.
+var errClientGone = errors.New("the client went away")
+
+// respond writes a task's answer. What the session adds to the head is settled
+// already.
+func (c *call) respond(ctx context.Context, w http.ResponseWriter, r *http.Request, resp *jsruntime.Response, extra answerExtra) error {
+	c.writeHeader(w.Header(), resp.Header, extra)
+	if !hasBody(r.Method, resp.Status) {
+		if resp.Body != nil {
+			resp.Body.Close()
+		}
+		if r.Method == http.MethodHead {
+			setLength(w.Header(), resp)
+		}
+		w.WriteHeader(resp.Status)
+		return nil
+	}
+	if resp.Body == nil {
+		// net/http states the length of a short body itself.
+		if len(resp.Bytes) > netHTTPBuffer {
+			setLength(w.Header(), resp)
+		}
+		w.WriteHeader(resp.Status)
+		if len(resp.Bytes) > 0 {
+			if _, err := w.Write(resp.Bytes); err != nil {
+				return errClientGone
+			}
+		}
+		return nil
+	}
+	defer resp.Body.Close()
+	if resp.BodyLength >= 0 {
+		setLength(w.Header(), resp)
+	}
+	return stream(ctx, w, r, resp)
+}
+
+// netHTTPBuffer is how much of a body net/http holds back to see whether it is
+// all.
+const netHTTPBuffer = 2048
+
+// hasBody reports whether an answer has a body (RFC 9110 §6.4.1).
+func hasBody(method string, status int) bool {
+	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusResetContent && status != http.StatusNotModified
+}
+
+func setLength(h http.Header, resp *jsruntime.Response) {
+	length := int64(len(resp.Bytes))
+	if resp.Body != nil {
+		if length = resp.BodyLength; length < 0 {
+			return
+		}
+	}
+	h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
+}
+
+// answerExtra is what the edge adds to the head of an answer.
+type answerExtra struct {
+	setCookie  string // of the session; empty: none
+	private    bool   // no cache may keep it, unless the task says otherwise
+	noReferrer bool   // the URL holds a token
+}
+
+// writeHeader fills the head from the task's headers, less what is not a
+// task's to set, and adds the edge's.
+func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
+	cached := false
+	for name, values := range task {
+		name = http.CanonicalHeaderKey(name)
+		if droppedFromAll(name) || (c.foreign && droppedFromForeign(name)) {
+			continue
+		}
+		if len(h[name]) == 0 {
+			h[name] = values
+		} else {
+			h[name] = mergeHeader(name, h[name], values)
+		}
+		cached = cached || name == "Cache-Control"
+	}
+	if c.foreign {
+		h["Content-Security-Policy"] = append(h["Content-Security-Policy"][:len(h["Content-Security-Policy"]):len(h["Content-Security-Policy"])], sandbox)
+		h["X-Content-Type-Options"] = []string{"nosniff"}
+	}
+	if extra.setCookie != "" {
+		h["Set-Cookie"] = append(h["Set-Cookie"][:len(h["Set-Cookie"]):len(h["Set-Cookie"])], extra.setCookie)
+		// Whatever the task says: a cache must not hand one visitor's session
+		// to the next.
+		if cached && !keepsPrivate(h["Cache-Control"]) {
+			cached = false
+		}
+	}
+	if !cached && extra.private {
+		h["Cache-Control"] = cachePrivate
+	}
+	if extra.noReferrer {
+		h["Referrer-Policy"] = noReferrer
+	}
+}
+
+// Header values that every answer may share: handlers replace values, they do
+// not write into them.
+var (
+	cachePrivate = []string{"private, no-store"}
+	noReferrer   = []string{"no-referrer"}
+)
+
+// mergeHeader joins a task's values of a header with those that handlers in
+// front of it have set: both stand for headers that are lists by nature, the
+// task's own for all others.
+func mergeHeader(name string, before, task []string) []string {
+	switch name {
+	case "Vary", "Set-Cookie", "Link", "Content-Security-Policy":
+		return append(before[:len(before):len(before)], task...)
+	}
+	return task
+}
+
+func keepsPrivate(cacheControl []string) bool {
+	for _, value := range cacheControl {
+		value = strings.ToLower(value)
+		if strings.Contains(value, "private") || strings.Contains(value, "no-store") {
+			return true
+		}
+	}
+	return false
+}
+
+var streamBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// stream writes the head and the body as it comes. Each piece is flushed, so
+// that events reach the client when they happen, unless the whole length is
+// known: then nobody waits for a piece.
+func stream(ctx context.Context, w http.ResponseWriter, r *http.Request, resp *jsruntime.Response) error {
+	control := http.NewResponseController(w)
+	if r.Body != nil && r.Body != http.NoBody {
+		// The script may still be reading the request; not every protocol and
+		// writer knows the question.
+		_ = control.EnableFullDuplex()
+	}
+	w.WriteHeader(resp.Status)
+	flush := resp.BodyLength < 0
+	if flush {
+		if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return errClientGone
+		}
+	}
+	buffer := streamBuffers.Get().(*[32 << 10]byte)
+	defer streamBuffers.Put(buffer)
+	for {
+		n, err := resp.Body.Read(buffer[:])
+		if n > 0 {
+			if _, err := w.Write(buffer[:n]); err != nil {
+				return errClientGone
+			}
+			if flush {
+				if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+					return errClientGone
+				}
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil && ctx.Err() != nil:
+			return errClientGone
+		case err != nil:
+			return &brokenBody{err}
+		}
+	}
+}
