@@ -3,6 +3,7 @@ package jsruntime
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 )
 
@@ -12,6 +13,19 @@ var ErrRequestEnded = errors.New("request has ended")
 
 // ErrClosed is returned by an Engine that is closed or draining.
 var ErrClosed = errors.New("runtime is shut down")
+
+// ErrSessionCommitted is for a Host to return from SaveSession when a change
+// would need a new cookie and the response's head was sent already. Scripts
+// see an error named SessionCommitted.
+var ErrSessionCommitted = errors.New("the response has been sent, so the session cannot get a cookie any more")
+
+// HTTP statuses that errors of scripts suggest.
+const (
+	statusBadCode  = http.StatusBadRequest
+	statusThrow    = http.StatusInternalServerError
+	statusTimeout  = http.StatusGatewayTimeout
+	statusTooLarge = http.StatusRequestEntityTooLarge
+)
 
 // ErrorKind says at which step a script went wrong.
 type ErrorKind string
@@ -67,6 +81,15 @@ type LimitError struct {
 
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("exceeded the limit %s of %s; the option %s raises it", e.Limit, e.Value, e.Option)
+}
+
+// limitError makes a LimitError of an option of the same name.
+func limitError(limit, value string, status int) *LimitError {
+	return &LimitError{Limit: limit, Value: value, Option: limit, Status: status}
+}
+
+func timeoutError(spec *Spec) *LimitError {
+	return limitError("timeout", spec.Limits.Timeout.String(), statusTimeout)
 }
 
 // QueueError is returned when no isolate came free: the queue of the

@@ -2,24 +2,84 @@ package jsruntime
 
 import (
 	"context"
-	"time"
+	"fmt"
+	"sync"
+	"sync/atomic"
 
 	"github.com/dop251/goja"
+	"github.com/dop251/goja/parser"
 
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
+// maxCallStack bounds JavaScript recursion. Unwinding through native frames is
+// quadratic in it, so it is far below what memory would carry.
+const maxCallStack = 800
+
 // Isolate is one JavaScript runtime with its globals and a loaded program. It
-// serves one request at a time. But for Post, and unless said otherwise, its
-// methods are for its own goroutine: the one that runs the platform's functions
-// and the tasks of the event loop.
+// serves one request at a time. Unless said otherwise its methods are for its
+// own goroutine: the one that runs the platform's functions and the tasks of
+// the event loop.
 type Isolate struct {
 	// Web and Node are the platforms' own state of this isolate.
 	Web, Node any
 
+	engine  *Engine
+	pool    *pool
 	runtime *goja.Runtime
-	spec    *Spec
-	request *Request
+	spec    *Spec // of the live request
+	handler handler
+	env     *goja.Object // of the Web model; made on first use
+	natives natives
+
+	number    uint64 // within its pool
+	served    int    // requests so far
+	lastUsed  int64  // by the watchdog's clock
+	position  int    // in the watchdog's list
+	condemned string // why it must not be used again; empty: it may
+
+	turn  turn
+	queue taskQueue
+	alarm Timer // kicks the loop; made on first use
+	live  live
+}
+
+// natives are functions of the language, taken before any script could
+// replace them.
+type natives struct {
+	parse, stringify goja.Callable
+	rangeError       *goja.Object
+	plainError       *goja.Object
+	await            goja.Callable // made on first use
+	nothing          goja.Callable // does nothing
+}
+
+// newIsolate makes an isolate and loads the program of spec into it.
+func newIsolate(e *Engine, p *pool, spec *Spec) (*Isolate, error) {
+	iso := &Isolate{engine: e, pool: p, spec: spec, runtime: goja.New()}
+	iso.queue.wake = make(chan struct{}, 1)
+	iso.turn.cpuLimit, iso.turn.wallLimit = int64(spec.Limits.CPUTime), int64(spec.Limits.Timeout)
+	iso.runtime.SetMaxCallStackSize(maxCallStack)
+	iso.runtime.SetParserOptions(parser.WithDisableSourceMaps)
+	iso.runtime.SetPromiseRejectionTracker(iso.trackRejection)
+	iso.natives.take(iso.runtime)
+	if err := e.options.Web.Install(iso); err != nil {
+		return nil, fmt.Errorf("installing the Web platform: %w", err)
+	}
+	if err := e.options.Node.Install(iso); err != nil {
+		return nil, fmt.Errorf("installing the Node platform: %w", err)
+	}
+	return iso, nil
+}
+
+func (n *natives) take(rt *goja.Runtime) {
+	global := rt.GlobalObject()
+	json := global.Get("JSON").(*goja.Object)
+	n.parse, _ = goja.AssertFunction(json.Get("parse"))
+	n.stringify, _ = goja.AssertFunction(json.Get("stringify"))
+	n.rangeError = global.Get("RangeError").(*goja.Object)
+	n.nothing, _ = goja.AssertFunction(rt.ToValue(func(goja.FunctionCall) goja.Value { return nil }))
+	n.plainError = global.Get("Error").(*goja.Object)
 }
 
 // Runtime returns the goja runtime.
@@ -33,80 +93,120 @@ func (iso *Isolate) Spec() *Spec { return iso.spec }
 func (iso *Isolate) Limits() *webtask.Limits { return &iso.spec.Limits }
 
 // Request returns the live request; nil while loading and between requests.
-func (iso *Isolate) Request() *Request { return iso.request }
+func (iso *Isolate) Request() *Request { return iso.live.request }
 
 // Context returns the context of the live request. It ends with the request:
-// with its response, or when the body was sent and waitUntil is done. Between
-// requests it is an ended one.
-func (iso *Isolate) Context() context.Context { return context.Background() }
-
-// Async runs work on a goroutine of its own. Work must not touch the isolate
-// or any of its values, and must return soon after ctx, the request's, ended.
-// The function that it returns, if not nil, is run as one task of the event
-// loop; it is dropped when the request ended meanwhile. Until then the loop
-// waits: the request is not taken for one that never answers.
-//
-// Without a live request, Async throws into the script.
-func (iso *Isolate) Async(work func(ctx context.Context) (finish func())) {}
-
-// Post queues a task for the live request, from any goroutine. It does not keep
-// the loop waiting. A task whose request ended is dropped, also when the
-// isolate serves another one by then: poster binds it to the request that was
-// live when it was made.
-//
-// An exception that a task throws (a goja panic), like that of a timer or of a
-// finish function, is uncaught: it fails the request.
-func (iso *Isolate) Poster() (post func(task func())) { return func(func()) {} }
-
-// SetTimer calls f after d, again and again if repeat, and returns an id for
-// ClearTimer, never 0. It throws a RangeError when the request has Limits.Timers
-// pending timers, and an Error without a live request.
-func (iso *Isolate) SetTimer(d time.Duration, repeat bool, f func()) int { return 1 }
-
-// ClearTimer cancels a timer; an unknown id is ignored.
-func (iso *Isolate) ClearTimer(id int) {}
-
-// OnRequestEnd has f run once everything of the live request has ended, so that
-// what it holds outside the isolate is freed: fetches aborted, bodies closed.
-// It may run when the isolate was interrupted and must not run JavaScript.
-// stop takes f back, for what was freed or handed on before: a body that
-// becomes a PassThrough response outlives the isolate's part of the request.
-func (iso *Isolate) OnRequestEnd(f func()) (stop func()) { return func() {} }
-
-// Uncaught reports an error that a call of a goja.Callable outside any script
-// returned: an exception fails the request (or is logged, when its response was
-// returned already); an interrupt ends it. Nil is ignored.
-func (iso *Isolate) Uncaught(err error) {}
-
-// Track has the loop and the rejection tracker treat p as awaited by the
-// platform: its rejection is not unhandled.
-func (iso *Isolate) Track(p *goja.Promise) {}
-
-// ParseJSON is JSON.parse, out of reach of scripts, with a bound on nesting
-// (goja's own recursion has none). It throws a SyntaxError.
-func (iso *Isolate) ParseJSON(text string) goja.Value { return goja.Undefined() }
-
-// StringifyJSON is JSON.stringify, out of reach of scripts; ok is false for
-// what has no JSON form. It throws what toJSON and getters throw.
-func (iso *Isolate) StringifyJSON(v goja.Value) (text string, ok bool) { return "", false }
-
-// NewTypeError makes a TypeError; panic with it to throw.
-func (iso *Isolate) NewTypeError(format string, args ...any) *goja.Object {
-	return iso.runtime.NewTypeError(append([]any{format}, args...)...)
+// with its response, or when the body was sent and waitUntil is done. Without
+// a live request it is an ended one.
+func (iso *Isolate) Context() context.Context {
+	if iso.live.request == nil {
+		return endedContext
+	}
+	return iso.hold().ctx
 }
 
-// NewRangeError makes a RangeError; panic with it to throw.
-func (iso *Isolate) NewRangeError(format string, args ...any) *goja.Object {
-	return iso.NewTypeError(format, args...)
+var endedContext = func() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(ErrRequestEnded)
+	return ctx
+}()
+
+// OnRequestEnd has f run once the isolate's part of the live request has
+// ended, so that what it holds outside the isolate is freed: fetches aborted,
+// bodies closed. It may run when the isolate was interrupted and must not run
+// JavaScript. stop takes f back, for what was freed or handed on before: a body
+// that becomes a PassThrough response outlives the isolate's part.
+func (iso *Isolate) OnRequestEnd(f func()) (stop func()) {
+	entry := &endFunc{f}
+	iso.live.onEnd = append(iso.live.onEnd, entry)
+	return func() { entry.f = nil }
 }
 
-// NewError makes an Error named name that remembers cause, so that errors.Is
-// finds it in what Do returns when the script lets it through. cause may be
-// nil; its text is not shown to scripts.
-func (iso *Isolate) NewError(name string, cause error, format string, args ...any) *goja.Object {
-	return iso.NewTypeError(format, args...)
-}
+type endFunc struct{ f func() }
 
 // Log passes one line to the Host of the live request; without one it is
 // dropped. stack may be empty.
-func (iso *Isolate) Log(level LogLevel, message, stack string) {}
+func (iso *Isolate) Log(level LogLevel, message, stack string) {
+	if req := iso.live.request; req != nil && req.Host != nil {
+		req.Host.Log(LogEntry{Time: iso.engine.clock.Now(), Level: level, Message: message, Stack: stack})
+	}
+}
+
+// condemn marks the isolate as not to be used again.
+func (iso *Isolate) condemn(reason string) {
+	if iso.condemned == "" {
+		iso.condemned = reason
+	}
+}
+
+// taskQueue takes tasks from any goroutine for the request that is live.
+type taskQueue struct {
+	mu    sync.Mutex
+	tasks []task
+	seq   uint64 // of the live request; 0: none
+	last  uint64 // highest seq so far
+	wake  chan struct{}
+	ready atomic.Bool // tasks is not empty; spares the loop the lock
+}
+
+type task struct {
+	run   func()
+	async bool // ends an Async
+}
+
+// post queues a task for the request seq and reports whether that is live.
+func (q *taskQueue) post(seq uint64, t task) bool {
+	q.mu.Lock()
+	live := seq != 0 && q.seq == seq
+	if live {
+		q.tasks = append(q.tasks, t)
+		q.ready.Store(true)
+	}
+	q.mu.Unlock()
+	if live {
+		q.kick()
+	}
+	return live
+}
+
+// kick has the loop look again.
+func (q *taskQueue) kick() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the tasks that wait, in order.
+func (q *taskQueue) take() []task {
+	if !q.ready.Load() {
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	tasks := q.tasks
+	q.tasks = nil
+	q.ready.Store(false)
+	return tasks
+}
+
+// open begins a request and returns its sequence number.
+func (q *taskQueue) open() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.last++
+	q.seq = q.last
+	return q.seq
+}
+
+// close ends the live request: what comes later is dropped.
+func (q *taskQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.seq, q.tasks = 0, nil
+	q.ready.Store(false)
+	select {
+	case <-q.wake:
+	default:
+	}
+}

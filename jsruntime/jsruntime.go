@@ -53,6 +53,13 @@ type Host interface {
 	Log(entry LogEntry)
 }
 
+// SessionNamer may be implemented by a Host that can tell the public id which
+// the session of the request will have once Response.Session, with a first
+// write or MoveToNew, is saved: ctx.session.id is that from then on.
+type SessionNamer interface {
+	NewSessionID() string
+}
+
 // Session is a session as a script sees it.
 type Session struct {
 	ID   string // public id; empty: none yet

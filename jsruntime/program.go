@@ -2,9 +2,27 @@ package jsruntime
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
 
+	"github.com/dlclark/regexp2/v2"
 	"github.com/dop251/goja"
+	"github.com/dop251/goja/ast"
+	"github.com/dop251/goja/file"
+	"github.com/dop251/goja/parser"
 )
+
+// regexMatchTimeout bounds one match of a backtracking regular expression.
+// goja cannot be interrupted while regexp2 matches.
+const regexMatchTimeout = 100 * time.Millisecond
+
+// regexp2 reads its default when an expression is compiled, from several
+// goroutines at once, so it has to be set before there are any.
+func init() { regexp2.DefaultMatchTimeout = regexMatchTimeout }
 
 // Program is a compiled script. It is not bound to an isolate: all isolates of
 // a process share it.
@@ -13,11 +31,124 @@ type Program struct {
 	Digest string // identity: sha256 of the code, hex
 	ESM    bool   // uses the Web model
 
-	code *goja.Program
+	code    *goja.Program
+	sources *sourceFiles
+	size    int64 // bytes of source, from which the heap of an isolate is estimated
 }
 
 // Compile parses and compiles a script without running it. A syntax error is a
-// *ScriptError of KindCompile.
-func (e *Engine) Compile(ctx context.Context, script Script) (*Program, error) {
-	return &Program{Name: script.Name, Digest: script.Digest, ESM: script.ESM}, nil
+// *ScriptError of KindCompile. Goja's parser recurses without bound, so deeply
+// nested code must have been refused before.
+func (e *Engine) Compile(ctx context.Context, script Script) (program *Program, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	start := e.clock.Now()
+	defer func() {
+		if x := recover(); x != nil {
+			program, err = nil, fmt.Errorf("compiling %s: the engine failed: %v", script.Name, x)
+		}
+		if e.observer != nil {
+			e.observer.Compiled(e.clock.Now().Sub(start), err)
+		}
+	}()
+	return compile(script)
+}
+
+func compile(script Script) (*Program, error) {
+	digest := script.Digest
+	if digest == "" {
+		sum := sha256.Sum256([]byte(script.Code))
+		digest = hex.EncodeToString(sum[:])
+	}
+	sources, err := newSourceFiles(script)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := parseModule(script.Name, script.Code, sources)
+	if err != nil {
+		return nil, compileError(err, sources)
+	}
+	code, err := goja.CompileAST(tree, false)
+	if err != nil {
+		return nil, compileError(err, sources)
+	}
+	return &Program{
+		Name:    script.Name,
+		Digest:  digest,
+		ESM:     script.ESM,
+		code:    code,
+		sources: sources,
+		size:    int64(len(script.Code)),
+	}, nil
+}
+
+const (
+	wrapperHead = "(function (exports, require, module) {"
+	wrapperTail = "\n})"
+)
+
+// parseModule parses code as the body of a CommonJS module function; the
+// program's value is that function. The body is grafted into a wrapper that
+// was parsed apart, so that positions are those of code itself. A top-level
+// return is legal in a function only, so code that has one is wrapped as text.
+func parseModule(name, code string, sources *sourceFiles) (*ast.Program, error) {
+	tree, err := parser.ParseFile(nil, name, code, 0, parser.WithDisableSourceMaps)
+	if err != nil && strings.Contains(err.Error(), "Illegal return statement") {
+		text := wrapperHead + code + wrapperTail
+		if sources.consumer != nil {
+			text = wrapperHead + "\n" + code + wrapperTail
+			if err := sources.shiftLine(); err != nil {
+				return nil, err
+			}
+		}
+		tree, err = parser.ParseFile(nil, name, text, 0, parser.WithDisableSourceMaps)
+		if err == nil {
+			tree.File.SetSourceMap(sources.consumer)
+		}
+		return tree, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	wrapper, err := parser.ParseFile(nil, name, wrapperHead+wrapperTail, 0, parser.WithDisableSourceMaps)
+	if err != nil {
+		return nil, err
+	}
+	function := wrapper.Body[0].(*ast.ExpressionStatement).Expression.(*ast.FunctionLiteral)
+	function.Body.List = tree.Body
+	function.DeclarationList = tree.DeclarationList
+	tree.File.SetSourceMap(sources.consumer)
+	wrapper.File = tree.File
+	return wrapper, nil
+}
+
+// compileError turns what goja's parser or compiler found into a ScriptError
+// at the author's position.
+func compileError(err error, sources *sourceFiles) error {
+	message, position := err.Error(), file.Position{}
+	var list parser.ErrorList
+	var syntax *goja.CompilerSyntaxError
+	switch {
+	case errors.As(err, &list) && len(list) > 0:
+		message, position = list[0].Message, sources.original(list[0].Position)
+	case errors.As(err, &syntax):
+		message = syntax.Message
+		if syntax.File != nil {
+			position = syntax.File.Position(syntax.Offset)
+		}
+	}
+	failure := &ScriptError{
+		Kind:    KindCompile,
+		Status:  statusBadCode,
+		Summary: "Compilation failed:",
+		Name:    "SyntaxError",
+		Message: message,
+		Details: "SyntaxError: " + message,
+	}
+	if position.Line > 0 {
+		failure.Stack = fmt.Sprintf("SyntaxError: %s\n\tat %s", message, position)
+		failure.Frame = sources.frame(position)
+	}
+	return failure
 }

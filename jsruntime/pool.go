@@ -1,0 +1,409 @@
+package jsruntime
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Why an isolate was thrown away.
+const (
+	discardRecycled = "recycled" // it served RecycleAfter requests
+	discardIdle     = "idle"     // nobody needed it for IdleTimeout
+	discardEvicted  = "evicted"  // another key needed its place
+	discardFlushed  = "flushed"
+	discardLimit    = "limit"   // it was interrupted
+	discardError    = "error"   // it overflowed its stack, or the engine failed
+	discardPending  = "pending" // its request left something running
+	discardClosed   = "closed"
+)
+
+// container holds the isolates of one tenant, and what bounds them.
+type container struct {
+	name   string
+	engine *Engine
+	slots  slots
+	queued atomic.Int32 // requests that wait for an isolate
+
+	mu      sync.Mutex
+	pools   map[string]*pool
+	count   int // isolates, those that are being made included
+	waiting []*waiter
+}
+
+// pool holds the isolates of one key. Its container's mutex guards it.
+type pool struct {
+	container *container
+	spec      *Spec // the first of the key
+	model     atomic.Int32
+
+	idle     []*Isolate // the one used last comes last
+	count    int        // idle, busy and being made
+	created  uint64
+	requests uint64
+	flushed  uint64 // isolates up to this number are not to be used again
+
+	lastUsed int64       // by the watchdog's clock
+	gone     atomic.Bool // removed from the container; look it up again
+}
+
+// waiter is a request that waits for an isolate of pool.
+type waiter struct {
+	pool  *pool
+	since time.Time
+	grant chan grant
+}
+
+// grant gives an isolate, or, when it is nil, a place to make one in.
+type grant struct {
+	iso *Isolate
+	err error
+}
+
+// errPoolGone says that a pool was removed meanwhile.
+var errPoolGone = errors.New("pool was removed")
+
+// impatience is how long the first in the queue lets those behind it go first
+// who need no isolate to be replaced for them.
+const impatience = 100 * time.Millisecond
+
+// acquire returns an isolate of the pool, waiting for one if need be.
+func (p *pool) acquire(ctx context.Context, spec *Spec) (*Isolate, error) {
+	c := p.container
+	c.mu.Lock()
+	if p.gone.Load() {
+		c.mu.Unlock()
+		return nil, errPoolGone
+	}
+	p.requests++
+	if last := len(p.idle) - 1; last >= 0 {
+		iso := p.idle[last]
+		p.idle[last] = nil
+		p.idle = p.idle[:last]
+		c.mu.Unlock()
+		return iso, nil
+	}
+	// When all CPU slots are taken, another isolate would only wait for one
+	// of them: one that is there comes free about as soon.
+	if (p.count == 0 || c.slots.available()) && c.reserve(p, spec) {
+		c.mu.Unlock()
+		return p.create(spec)
+	}
+	return p.enqueue(ctx, spec)
+}
+
+// enqueue waits in the container's queue. It is called with the mutex held and
+// releases it.
+func (p *pool) enqueue(ctx context.Context, spec *Spec) (*Isolate, error) {
+	c, e := p.container, p.container.engine
+	if len(c.waiting) >= e.options.QueueLength {
+		c.mu.Unlock()
+		return nil, c.queueError()
+	}
+	w := &waiter{pool: p, since: e.clock.Now(), grant: make(chan grant, 1)}
+	c.waiting = append(c.waiting, w)
+	c.queued.Add(1)
+	e.queued.Add(1)
+	c.mu.Unlock()
+	e.watchdog.notice()
+	var given grant
+	select {
+	case given = <-w.grant:
+	case <-ctx.Done():
+		if c.withdraw(w) {
+			return nil, context.Cause(ctx)
+		}
+		// The grant came first; whoever waits next shall have it.
+		if given = <-w.grant; given.err == nil {
+			c.giveBack(p, given.iso)
+		}
+		return nil, context.Cause(ctx)
+	}
+	if e.observer != nil {
+		e.observer.QueueWaited(c.name, e.clock.Now().Sub(w.since))
+	}
+	switch {
+	case given.err != nil:
+		return nil, given.err
+	case given.iso != nil:
+		return given.iso, nil
+	default:
+		return p.create(spec)
+	}
+}
+
+func (c *container) queueError() error {
+	return &QueueError{Container: c.name, RetryAfter: time.Second}
+}
+
+// withdraw takes w out of the queue; false: it was granted something.
+func (c *container) withdraw(w *waiter) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, other := range c.waiting {
+		if other == w {
+			c.dequeue(i)
+			return true
+		}
+	}
+	return false
+}
+
+// dequeue removes the waiter i.
+func (c *container) dequeue(i int) *waiter {
+	w := c.waiting[i]
+	c.waiting = slices.Delete(c.waiting, i, i+1)
+	c.queued.Add(-1)
+	c.engine.queued.Add(-1)
+	return w
+}
+
+// giveBack returns what a waiter was granted and does not use.
+func (c *container) giveBack(p *pool, iso *Isolate) {
+	if iso != nil {
+		c.release(iso)
+		return
+	}
+	c.mu.Lock()
+	c.unreserve(p)
+	c.serveQueue()
+	c.mu.Unlock()
+}
+
+// reserve takes a place for one more isolate of p, throwing away an idle one of
+// another pool when the container or the engine is full.
+func (c *container) reserve(p *pool, spec *Spec) bool {
+	limit := spec.Limits.Isolates
+	if limit <= 0 {
+		limit = DefaultIsolates
+	}
+	if c.count >= limit && !c.evict(p) {
+		return false
+	}
+	cost := isolateCost(p.spec.Program)
+	for !c.engine.budget.take(cost) {
+		if !c.evict(p) {
+			// The watchdog looks for room in other containers.
+			c.engine.starved.Store(true)
+			return false
+		}
+	}
+	c.count++
+	p.count++
+	return true
+}
+
+func (c *container) unreserve(p *pool) {
+	c.count--
+	p.count--
+	c.engine.budget.give(isolateCost(p.spec.Program))
+}
+
+// evict throws away the idle isolate of the container that was used longest
+// ago, but none of p.
+func (c *container) evict(p *pool) bool {
+	var oldest *pool
+	for _, other := range c.pools {
+		if other == p || len(other.idle) == 0 {
+			continue
+		}
+		if oldest == nil || other.idle[0].lastUsed < oldest.idle[0].lastUsed {
+			oldest = other
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	c.drop(oldest.takeOldest(), discardEvicted)
+	return true
+}
+
+// create makes an isolate in the place that was reserved for it.
+func (p *pool) create(spec *Spec) (*Isolate, error) {
+	e, c := p.container.engine, p.container
+	start := e.clock.Now()
+	iso, err := newIsolate(e, p, spec)
+	if err == nil {
+		e.watchdog.add(iso)
+		if err = iso.load(); err != nil {
+			e.watchdog.remove(iso)
+		}
+	}
+	if err != nil {
+		c.giveBack(p, nil)
+		return nil, err
+	}
+	p.model.Store(int32(iso.handler.model))
+	c.mu.Lock()
+	p.created++
+	iso.number = p.created
+	c.mu.Unlock()
+	if e.observer != nil {
+		e.observer.IsolateCreated(c.name, e.clock.Now().Sub(start))
+	}
+	return iso, nil
+}
+
+// release takes an isolate back after a request.
+func (c *container) release(iso *Isolate) {
+	p, e := iso.pool, c.engine
+	if iso.served >= e.options.RecycleAfter {
+		iso.condemn(discardRecycled)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if iso.number <= p.flushed {
+		iso.condemn(discardFlushed)
+	}
+	if iso.condemned != "" {
+		c.drop(iso, iso.condemned)
+		c.serveQueue()
+		return
+	}
+	p.lastUsed = e.watchdog.now.Load()
+	iso.lastUsed = p.lastUsed
+	if len(c.waiting) == 0 {
+		p.idle = append(p.idle, iso)
+		return
+	}
+	c.handOver(iso)
+}
+
+// handOver gives an isolate that came free to the first who waits for its
+// pool, unless one of another pool has waited too long for any.
+func (c *container) handOver(iso *Isolate) {
+	p, e := iso.pool, c.engine
+	for i, w := range c.waiting {
+		if w.pool == p {
+			c.dequeue(i).grant <- grant{iso: iso}
+			return
+		}
+		if i == 0 && e.clock.Now().Sub(w.since) > impatience {
+			break
+		}
+	}
+	p.idle = append(p.idle, iso)
+	c.serveQueue()
+}
+
+// drop forgets an isolate that nobody holds.
+func (c *container) drop(iso *Isolate, reason string) {
+	c.unreserve(iso.pool)
+	c.engine.watchdog.remove(iso)
+	if c.engine.observer != nil {
+		c.engine.observer.IsolateDiscarded(c.name, reason)
+	}
+}
+
+// parked is called when an isolate begins to wait for something other than the
+// CPU: who queues may have another one.
+func (c *container) parked() {
+	if c.queued.Load() > 0 {
+		c.mu.Lock()
+		c.serveQueue()
+		c.mu.Unlock()
+	}
+}
+
+// serveQueue grants places to those who wait, in order, as long as there are
+// any and the CPU has room.
+func (c *container) serveQueue() {
+	for len(c.waiting) > 0 {
+		w := c.waiting[0]
+		if w.pool.count > 0 && !c.slots.available() && c.engine.clock.Now().Sub(w.since) < impatience {
+			return
+		}
+		if !c.reserve(w.pool, w.pool.spec) {
+			return
+		}
+		c.dequeue(0).grant <- grant{}
+	}
+}
+
+// tend is called now and then: it fails those who have waited too long, and
+// grows what could not be grown on the way.
+func (c *container) tend(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.waiting) > 0 && now.Sub(c.waiting[0].since) >= c.engine.options.QueueWait {
+		c.dequeue(0).grant <- grant{err: c.queueError()}
+	}
+	c.serveQueue()
+}
+
+// shrink drops the isolates, and then the pools, that nobody has used since.
+func (c *container) shrink(since int64) {
+	for key, p := range c.pools {
+		for len(p.idle) > 0 && p.idle[0].lastUsed < since {
+			c.drop(p.takeOldest(), discardIdle)
+		}
+		if p.count == 0 && p.lastUsed < since {
+			p.gone.Store(true)
+			delete(c.pools, key)
+		}
+	}
+}
+
+// takeOldest takes the idle isolate that was used longest ago.
+func (p *pool) takeOldest() *Isolate {
+	iso := p.idle[0]
+	p.idle = slices.Delete(p.idle, 0, 1)
+	return iso
+}
+
+// oldestUse returns when the idle isolate of the container that was used
+// longest ago was.
+func (c *container) oldestUse() (at int64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pools {
+		if len(p.idle) > 0 && (!ok || p.idle[0].lastUsed < at) {
+			at, ok = p.idle[0].lastUsed, true
+		}
+	}
+	return at, ok
+}
+
+// flush discards the isolates of a key; of all when it is empty.
+func (c *container) flush(key string) (flushed int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pools {
+		if key != "" && key != p.spec.Key {
+			continue
+		}
+		flushed += p.count
+		p.flushed = p.created
+		for len(p.idle) > 0 {
+			c.drop(p.takeOldest(), discardFlushed)
+		}
+	}
+	c.serveQueue()
+	return flushed
+}
+
+func (c *container) stats(stats []PoolStats) []PoolStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	queued := make(map[*pool]int)
+	for _, w := range c.waiting {
+		queued[w.pool]++
+	}
+	for key, p := range c.pools {
+		stats = append(stats, PoolStats{
+			Key:       key,
+			Container: c.name,
+			Name:      p.spec.Name,
+			Program:   p.spec.Program.Name,
+			Idle:      len(p.idle),
+			Busy:      p.count - len(p.idle),
+			Queued:    queued[p],
+			Requests:  p.requests,
+			Created:   p.created,
+		})
+	}
+	return stats
+}

@@ -1,0 +1,586 @@
+package jsruntime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/dop251/goja"
+	"github.com/dustin/go-humanize"
+
+	"github.com/webtask-edge/caddy-webtask/webtask"
+)
+
+// An update that keeps losing against others waits a little longer each time,
+// by chance, so that they do not go on in step.
+const (
+	updateAttempts = 20
+	updateBackoff  = 2 * time.Millisecond
+	updateMaxWait  = 50 * time.Millisecond
+)
+
+// session is ctx.session of one request. It reads the store once at most.
+// Writes are buffered and leave with the response's head; once that is sent
+// they go to the store one by one.
+type session struct {
+	iso     *Isolate
+	seq     uint64
+	object  *goja.Object
+	guard   goja.Value // JSON.stringify's replacer
+	waiting []func(error)
+	loading bool
+
+	stored     *Session // nil: not loaded yet
+	set        map[string][]byte
+	deleted    map[string]struct{}
+	destroyed  bool
+	regenerate bool
+	size       int64 // bytes of set
+}
+
+// sessionProperties are those of ctx.session.
+var sessionProperties = []string{"id", "get", "set", "update", "delete", "entries", "destroy", "regenerate"}
+
+// sessionObject makes ctx.session.
+func (iso *Isolate) sessionObject() goja.Value {
+	s := &session{iso: iso, seq: iso.live.seq}
+	iso.live.session = s
+	methods := &lazyObject{names: sessionProperties[1:], make: s.method}
+	s.object = iso.runtime.NewDynamicObject(&sessionView{lazyObject: methods, session: s})
+	return s.object
+}
+
+// sessionView adds id, which changes, to the methods.
+type sessionView struct {
+	*lazyObject
+	session *session
+}
+
+// Get implements goja.DynamicObject.
+func (v *sessionView) Get(name string) goja.Value {
+	if name == "id" {
+		return v.session.id()
+	}
+	return v.lazyObject.Get(name)
+}
+
+// Set implements goja.DynamicObject.
+func (v *sessionView) Set(name string, value goja.Value) bool {
+	panic(v.session.iso.NewTypeError("ctx.session.%s cannot be assigned; use await ctx.session.set(%q, value)", name, name))
+}
+
+// Keys implements goja.DynamicObject.
+func (v *sessionView) Keys() []string { return sessionProperties }
+
+// Has implements goja.DynamicObject.
+func (v *sessionView) Has(name string) bool { return slices.Contains(sessionProperties, name) }
+
+func (s *session) method(name string) goja.Value {
+	var call func(goja.FunctionCall, *deferred)
+	switch name {
+	case "get":
+		call = s.get
+	case "set":
+		call = s.put
+	case "update":
+		call = s.update
+	case "delete":
+		call = s.remove
+	case "entries":
+		call = s.entries
+	case "destroy":
+		call = s.destroy
+	case "regenerate":
+		call = s.renew
+	}
+	return s.iso.runtime.ToValue(func(arguments goja.FunctionCall) goja.Value {
+		d := s.iso.newDeferred()
+		if s.iso.live.seq != s.seq {
+			d.reject(s.iso.NewError("Error", ErrRequestEnded, "the request of this session has ended"))
+			return d.promise
+		}
+		if thrown := s.iso.runtime.Try(func() { call(arguments, d) }); thrown != nil {
+			d.reject(thrown.Value())
+		}
+		return d.promise
+	})
+}
+
+// deferred is a promise that Go settles, on the isolate's goroutine.
+type deferred struct {
+	iso       *Isolate
+	promise   goja.Value
+	onResolve func(any) error
+	onReject  func(any) error
+}
+
+func (iso *Isolate) newDeferred() *deferred {
+	p, resolve, reject := iso.runtime.NewPromise()
+	return &deferred{iso: iso, promise: iso.runtime.ToValue(p), onResolve: resolve, onReject: reject}
+}
+
+func (d *deferred) resolve(v goja.Value)     { d.iso.Uncaught(d.onResolve(v)) }
+func (d *deferred) reject(reason goja.Value) { d.iso.Uncaught(d.onReject(reason)) }
+
+// id is the public id: null while there is no session. It has to be known when
+// it is read, so it waits for the store when nothing was read before.
+func (s *session) id() goja.Value {
+	iso := s.iso
+	if s.destroyed || iso.live.seq != s.seq {
+		return goja.Null()
+	}
+	if s.stored == nil {
+		loaded, err := iso.live.request.Host.LoadSession(iso.Context())
+		if err != nil {
+			panic(s.storeError(err))
+		}
+		s.stored = loaded
+	}
+	id := s.stored.ID
+	if namer, ok := iso.live.request.Host.(SessionNamer); ok && (s.regenerate || id == "" && len(s.set) > 0) {
+		id = namer.NewSessionID()
+	}
+	if id == "" {
+		return goja.Null()
+	}
+	return iso.runtime.ToValue(id)
+}
+
+// load calls then once the session was read.
+func (s *session) load(then func(error)) {
+	if s.stored != nil {
+		then(nil)
+		return
+	}
+	s.waiting = append(s.waiting, then)
+	if s.loading {
+		return
+	}
+	s.loading = true
+	host := s.iso.live.request.Host
+	s.iso.Async(func(ctx context.Context) func() {
+		loaded, err := host.LoadSession(ctx)
+		return func() {
+			s.loading = false
+			if err == nil && s.stored == nil {
+				s.stored = loaded
+			}
+			waiting := s.waiting
+			s.waiting = nil
+			for _, then := range waiting {
+				then(err)
+			}
+		}
+	})
+}
+
+// value returns the value of a key as this request sees it: its own writes
+// first. The session must have been read.
+func (s *session) value(key string) (text []byte, ok bool) {
+	if text, ok := s.set[key]; ok {
+		return text, true
+	}
+	if _, gone := s.deleted[key]; gone || s.destroyed {
+		return nil, false
+	}
+	entry, ok := s.stored.Data.Entries[key]
+	return entry.Value, ok
+}
+
+func (s *session) parse(text []byte, ok bool) goja.Value {
+	if !ok {
+		return goja.Undefined()
+	}
+	return s.iso.ParseJSON(string(text))
+}
+
+func (s *session) get(call goja.FunctionCall, d *deferred) {
+	key := s.key(call)
+	if text, ok := s.set[key]; ok {
+		d.resolve(s.parse(text, true))
+		return
+	}
+	s.load(func(err error) {
+		if err != nil {
+			d.reject(s.storeError(err))
+			return
+		}
+		d.resolve(s.parse(s.value(key)))
+	})
+}
+
+func (s *session) entries(_ goja.FunctionCall, d *deferred) {
+	s.load(func(err error) {
+		if err != nil {
+			d.reject(s.storeError(err))
+			return
+		}
+		keys := maps.Clone(s.stored.Data.Entries)
+		if keys == nil {
+			keys = make(map[string]webtask.SessionEntry, len(s.set))
+		}
+		for key := range s.set {
+			keys[key] = webtask.SessionEntry{}
+		}
+		pairs := make([]any, 0, len(keys))
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			if text, ok := s.value(key); ok {
+				pairs = append(pairs, s.iso.runtime.NewArray(key, s.parse(text, true)))
+			}
+		}
+		d.resolve(s.iso.runtime.NewArray(pairs...))
+	})
+}
+
+func (s *session) put(call goja.FunctionCall, d *deferred) {
+	key := s.key(call)
+	text := s.serialize(key, call.Argument(1))
+	s.usable()
+	if s.iso.live.answered {
+		s.save(&webtask.SessionChange{Set: map[string][]byte{key: text}}, d)
+		return
+	}
+	s.buffer(key, text)
+	d.resolve(goja.Undefined())
+}
+
+func (s *session) remove(call goja.FunctionCall, d *deferred) {
+	key := s.key(call)
+	s.usable()
+	if s.iso.live.answered {
+		s.save(&webtask.SessionChange{Delete: []string{key}}, d)
+		return
+	}
+	s.bufferDelete(key)
+	d.resolve(goja.Undefined())
+}
+
+func (s *session) destroy(_ goja.FunctionCall, d *deferred) {
+	if s.iso.live.answered {
+		s.save(&webtask.SessionChange{Destroy: true}, d)
+		return
+	}
+	s.destroyed, s.regenerate = true, false
+	s.set, s.deleted, s.size = nil, nil, 0
+	d.resolve(goja.Undefined())
+}
+
+func (s *session) renew(_ goja.FunctionCall, d *deferred) {
+	s.usable()
+	if s.iso.live.answered {
+		d.reject(s.storeError(ErrSessionCommitted))
+		return
+	}
+	s.regenerate = true
+	d.resolve(goja.Undefined())
+}
+
+// update replaces a value by what fn makes of it, atomically: by
+// compare-and-set, again and again while others change it.
+func (s *session) update(call goja.FunctionCall, d *deferred) {
+	key := s.key(call)
+	fn, ok := goja.AssertFunction(call.Argument(1))
+	if !ok {
+		panic(s.iso.NewTypeError("ctx.session.update(%q, fn): fn must be a function that returns the new value", key))
+	}
+	s.usable()
+	s.load(func(err error) {
+		if err != nil {
+			d.reject(s.storeError(err))
+			return
+		}
+		s.tryUpdate(key, fn, d, 1)
+	})
+}
+
+func (s *session) tryUpdate(key string, fn goja.Callable, d *deferred, attempt int) {
+	iso := s.iso
+	version := s.stored.Data.Entries[key].Version
+	var result goja.Value
+	var err error
+	if thrown := iso.runtime.Try(func() { result, err = fn(goja.Undefined(), s.parse(s.value(key))) }); thrown != nil {
+		err = thrown
+	}
+	if err != nil {
+		var exception *goja.Exception
+		if errors.As(err, &exception) {
+			d.reject(exception.Value())
+		} else {
+			iso.Uncaught(err)
+		}
+		return
+	}
+	iso.whenSettled(result, func(result goja.Value) {
+		if thrown := iso.runtime.Try(func() { s.applyUpdate(key, version, s.serialize(key, result), fn, d, attempt) }); thrown != nil {
+			d.reject(thrown.Value())
+		}
+	}, d.reject)
+}
+
+// applyUpdate stores the outcome of fn. A session that does not exist yet is
+// known to this request only, and a key that it has written is its own until
+// the head is sent; neither needs the store now.
+func (s *session) applyUpdate(key string, version uint64, text []byte, fn goja.Callable, d *deferred, attempt int) {
+	s.usable()
+	_, written := s.set[key]
+	_, deleted := s.deleted[key]
+	if !s.iso.live.answered && (s.stored.ID == "" || written || deleted) {
+		s.buffer(key, text)
+		d.resolve(s.iso.ParseJSON(string(text)))
+		return
+	}
+	change := s.takeBuffered()
+	restore := func() { s.restore(change, key) }
+	change.Expect = map[string]uint64{key: version}
+	change.Set[key] = text
+	s.send(change, func(saved *Session, err error) {
+		switch {
+		case err == nil:
+			s.stored = saved
+			d.resolve(s.iso.ParseJSON(string(text)))
+			return
+		case !errors.Is(err, webtask.ErrSessionConflict) || saved == nil:
+			restore()
+			d.reject(s.storeError(err))
+			return
+		}
+		restore()
+		s.stored = saved
+		if attempt == updateAttempts {
+			d.reject(s.storeError(err))
+			return
+		}
+		s.later(attempt, func() { s.tryUpdate(key, fn, d, attempt+1) })
+	})
+}
+
+// later calls f after a time that grows with the attempts, by chance.
+func (s *session) later(attempt int, f func()) {
+	iso := s.iso
+	wait := min(updateBackoff<<min(attempt, 10), updateMaxWait)
+	wait = time.Duration(rand.Int64N(int64(wait))) + 1
+	clock := iso.engine.clock
+	iso.Async(func(ctx context.Context) func() {
+		over := make(chan struct{})
+		timer := clock.AfterFunc(wait, func() { close(over) })
+		defer timer.Stop()
+		select {
+		case <-over:
+		case <-ctx.Done():
+		}
+		return f
+	})
+}
+
+// save sends one change after the head is sent, and settles d.
+func (s *session) save(change *webtask.SessionChange, d *deferred) {
+	s.send(change, func(saved *Session, err error) {
+		if err != nil {
+			d.reject(s.storeError(err))
+			return
+		}
+		s.stored = saved
+		d.resolve(goja.Undefined())
+	})
+}
+
+func (s *session) send(change *webtask.SessionChange, then func(*Session, error)) {
+	host := s.iso.live.request.Host
+	s.iso.Async(func(ctx context.Context) func() {
+		saved, err := host.SaveSession(ctx, change)
+		return func() { then(saved, err) }
+	})
+}
+
+// commit returns the buffered writes, which leave with the head; nil: none.
+func (s *session) commit() *webtask.SessionChange {
+	if s.destroyed {
+		return &webtask.SessionChange{Destroy: true}
+	}
+	if len(s.set) == 0 && len(s.deleted) == 0 && !s.regenerate {
+		return nil
+	}
+	change := s.takeBuffered()
+	if s.regenerate {
+		change.MoveTo = MoveToNew
+	}
+	// What was read is out of date now; the next read asks the store.
+	s.stored = nil
+	return change
+}
+
+func (s *session) buffer(key string, text []byte) {
+	if s.set == nil {
+		s.set = make(map[string][]byte)
+	}
+	s.size += int64(len(key)+len(text)) - s.sizeOf(key)
+	s.set[key] = text
+	delete(s.deleted, key)
+}
+
+func (s *session) bufferDelete(key string) {
+	if s.deleted == nil {
+		s.deleted = make(map[string]struct{})
+	}
+	s.size -= s.sizeOf(key)
+	delete(s.set, key)
+	s.deleted[key] = struct{}{}
+}
+
+func (s *session) sizeOf(key string) int64 {
+	if text, ok := s.set[key]; ok {
+		return int64(len(key) + len(text))
+	}
+	return 0
+}
+
+func (s *session) takeBuffered() *webtask.SessionChange {
+	change := &webtask.SessionChange{Set: s.set, Delete: slices.Sorted(maps.Keys(s.deleted))}
+	if change.Set == nil {
+		change.Set = make(map[string][]byte)
+	}
+	s.set, s.deleted, s.size = nil, nil, 0
+	return change
+}
+
+// restore buffers again what a failed save carried, but for key and for what
+// was written meanwhile.
+func (s *session) restore(change *webtask.SessionChange, key string) {
+	for name, text := range change.Set {
+		_, written := s.set[name]
+		_, deleted := s.deleted[name]
+		if name != key && !written && !deleted {
+			s.buffer(name, text)
+		}
+	}
+	for _, name := range change.Delete {
+		if _, written := s.set[name]; !written {
+			s.bufferDelete(name)
+		}
+	}
+}
+
+// usable throws when the session was destroyed by this request.
+func (s *session) usable() {
+	if s.destroyed {
+		panic(s.iso.NewError("Error", nil, "the session was destroyed by this request; a new one can be begun by the next"))
+	}
+}
+
+// maxSessionKey is the longest key, in bytes.
+const maxSessionKey = 256
+
+func (s *session) key(call goja.FunctionCall) string {
+	v := call.Argument(0)
+	if !goja.IsString(v) {
+		panic(s.iso.NewTypeError("a session key must be a string"))
+	}
+	key := v.String()
+	if key == "" || len(key) > maxSessionKey {
+		panic(s.iso.NewTypeError("a session key must have 1 to %d bytes, this one has %d", maxSessionKey, len(key)))
+	}
+	return key
+}
+
+// serialize returns the JSON text of a value, or throws a TypeError that says
+// why it cannot be stored.
+func (s *session) serialize(key string, value goja.Value) []byte {
+	iso := s.iso
+	if s.guard == nil {
+		s.guard = iso.runtime.ToValue(func(call goja.FunctionCall) goja.Value {
+			v := call.Argument(1)
+			if why := s.unstorable(v); why != "" {
+				where := ""
+				if name := call.Argument(0).String(); name != "" {
+					where = fmt.Sprintf(" (at %q)", name)
+				}
+				panic(iso.NewTypeError("%s%s is no JSON data; store strings, numbers, booleans, null, arrays and objects of them", why, where))
+			}
+			return v
+		})
+	}
+	if goja.IsUndefined(value) {
+		panic(iso.NewTypeError("the value for session key %q is undefined; use null for no value, or ctx.session.delete(%q)", key, key))
+	}
+	var text string
+	var ok bool
+	if thrown := iso.runtime.Try(func() { text, ok = iso.stringify(value, s.guard) }); thrown != nil {
+		reason := iso.text(thrown.Value())
+		if object, isObject := thrown.Value().(*goja.Object); isObject {
+			reason = iso.property(object, "message")
+		}
+		panic(iso.NewTypeError("the value for session key %q cannot be stored: %s", key, clip(reason)))
+	}
+	if !ok {
+		panic(iso.NewTypeError("the value for session key %q has no JSON form; store plain data", key))
+	}
+	if limit := iso.spec.Limits.SessionSize; limit > 0 && s.size-s.sizeOf(key)+int64(len(key)+len(text)) > limit {
+		panic(iso.NewError("SessionTooLarge", webtask.ErrSessionTooLarge,
+			"the session would exceed %s with key %q; store less in it or raise the option session_size", humanize.IBytes(uint64(limit)), key))
+	}
+	return []byte(text)
+}
+
+// unstorable says what JSON would silently drop or refuse, with its kind.
+func (s *session) unstorable(v goja.Value) string {
+	switch v := v.(type) {
+	case *goja.Symbol:
+		return "a symbol"
+	case *goja.Object:
+		if _, ok := goja.AssertFunction(v); ok {
+			return "a function"
+		}
+	default:
+		if goja.IsBigInt(v) {
+			return "a BigInt"
+		}
+	}
+	return ""
+}
+
+// storeError makes the error that scripts see of what the Host returned.
+func (s *session) storeError(err error) *goja.Object {
+	name, message := "Error", "the session store failed"
+	switch {
+	case errors.Is(err, webtask.ErrStoreUnavailable), errors.Is(err, context.DeadlineExceeded):
+		name, message = "StoreUnavailable", "the session store is unavailable; try again later"
+	case errors.Is(err, ErrSessionCommitted):
+		name, message = "SessionCommitted", "the response has been sent, so the session cannot get a new cookie; write to it, or call regenerate, before you answer"
+	case errors.Is(err, webtask.ErrSessionConflict):
+		name, message = "SessionConflict", "the session is changed by too many requests at once; try again"
+	case errors.Is(err, webtask.ErrSessionTooLarge):
+		name, message = "SessionTooLarge", "the session exceeds its size limit; store less in it or raise the option session_size"
+	case errors.Is(err, webtask.ErrSessionQuota):
+		name, message = "SessionQuota", "the container has too many sessions; raise the option sessions"
+	case errors.Is(err, webtask.ErrSessionNotFound):
+		name, message = "SessionNotFound", "the session has ended: it was destroyed or has expired"
+	case errors.Is(err, ErrRequestEnded), errors.Is(err, context.Canceled):
+		message = "the request has ended"
+	}
+	return s.iso.NewError(name, err, "%s", message)
+}
+
+// whenSettled calls one of two functions with the outcome of v: at once unless
+// v is to be awaited.
+func (iso *Isolate) whenSettled(v goja.Value, fulfilled, rejected func(goja.Value)) {
+	object, ok := v.(*goja.Object)
+	if !ok {
+		fulfilled(v)
+		return
+	}
+	var p *goja.Promise
+	if thrown := iso.runtime.Try(func() { p = iso.promiseOf(object) }); thrown != nil {
+		rejected(thrown.Value())
+		return
+	}
+	if p == nil {
+		fulfilled(v)
+		return
+	}
+	iso.Track(p)
+	iso.live.watched = append(iso.live.watched, watchedPromise{p, fulfilled, rejected})
+}

@@ -1,0 +1,144 @@
+package jsruntime
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/dop251/goja"
+	"go.uber.org/zap"
+)
+
+// turn guards one entry into JavaScript. The engine's watchdog interrupts turns
+// that take too long, from another goroutine, and an interrupt that came late
+// would hit the next request; so both sides settle by compare-and-swap whether
+// the turn ended first, and an interrupted isolate is never used again.
+//
+// word holds the number of the turn, shifted, and its phase.
+type turn struct {
+	word      atomic.Uint64
+	deadline  atomic.Int64 // wall clock, Unix nanoseconds; 0: none
+	cpuLimit  int64        // nanoseconds of one turn
+	wallLimit int64        // of which deadline is the end
+	cause     atomic.Pointer[LimitError]
+
+	// seen and since are the watchdog's: the turn it saw last, and when first.
+	seen  uint64
+	since int64
+}
+
+const (
+	turnIdle         = iota // no JavaScript runs
+	turnRunning             //
+	turnInterrupting        // the watchdog won and is calling Interrupt
+	turnInterrupted         // it has called it
+	turnPhases       = 4
+)
+
+// begin starts a turn.
+func (t *turn) begin() { t.word.Store(t.word.Load() + turnPhases + turnRunning) }
+
+// end ends the turn and reports whether it was interrupted.
+func (t *turn) end() (interrupted bool) {
+	word := t.word.Load()
+	if word%turnPhases == turnRunning && t.word.CompareAndSwap(word, word-turnRunning) {
+		return false
+	}
+	for t.word.Load()%turnPhases != turnInterrupted {
+		runtime.Gosched()
+	}
+	t.word.Store(t.word.Load() - turnInterrupted)
+	return true
+}
+
+// interrupt stops the turn, if it is still running, because of limit.
+func (t *turn) interrupt(word uint64, rt *goja.Runtime, limit *LimitError) {
+	t.cause.Store(limit)
+	if t.word.CompareAndSwap(word, word-turnRunning+turnInterrupting) {
+		rt.Interrupt(limit)
+		t.word.Store(word - turnRunning + turnInterrupted)
+	}
+}
+
+// enter runs f, which runs JavaScript, as one turn of the event loop, under a
+// CPU slot of the container. Microtasks are done when it returns. What went
+// wrong is in iso.live.failure.
+func (iso *Isolate) enter(f func()) {
+	slots := &iso.pool.container.slots
+	slots.acquire()
+	if iso.engine.killed.Load() {
+		slots.release()
+		iso.live.fatal(ErrClosed)
+		return
+	}
+	iso.turn.begin()
+	iso.engine.watchdog.notice()
+	iso.guarded(f)
+	if iso.turn.end() {
+		iso.condemn(discardLimit)
+		if limit := iso.turn.cause.Load(); limit != nil {
+			iso.live.fatal(limit)
+		}
+	}
+	slots.release()
+}
+
+// guarded runs f and then what the turn decided. Exceptions are uncaught, as
+// there is no script to catch them; interrupts and panics end the isolate.
+func (iso *Isolate) guarded(f func()) {
+	defer func() {
+		if x := recover(); x != nil {
+			iso.crashed(x)
+		}
+	}()
+	if thrown := iso.runtime.Try(f); thrown != nil {
+		iso.Uncaught(thrown)
+	}
+	// Goja runs microtasks when an outermost call returns, and f need not
+	// have ended with one.
+	_, err := iso.natives.nothing(goja.Undefined())
+	iso.Uncaught(err)
+	if iso.live.request != nil {
+		iso.settle()
+	}
+}
+
+// crashed handles a panic that left the engine: an interrupt, a stack overflow,
+// or a defect. The runtime's state is unknown after any of them.
+func (iso *Isolate) crashed(x any) {
+	switch x := x.(type) {
+	case *goja.InterruptedError, *goja.StackOverflowError:
+		iso.Uncaught(x.(error))
+	default:
+		iso.engine.logger.Error("JavaScript engine panicked",
+			zap.String("container", iso.spec.Container),
+			zap.Any("panic", x),
+			zap.ByteString("stack", debug.Stack()))
+		iso.condemn(discardError)
+		iso.live.fatal(fmt.Errorf("the JavaScript engine failed: %v", x))
+	}
+}
+
+// Uncaught reports an error that a goja.Callable returned where no script can
+// catch it: an exception fails the request (or is logged, when its response
+// was returned already); an interrupt ends it. Nil is ignored.
+func (iso *Isolate) Uncaught(err error) {
+	switch err := err.(type) {
+	case nil:
+	case *goja.InterruptedError:
+		iso.condemn(discardLimit)
+		if limit, ok := err.Value().(*LimitError); ok {
+			iso.live.fatal(limit)
+		} else {
+			iso.live.fatal(err)
+		}
+	case *goja.StackOverflowError:
+		iso.condemn(discardError)
+		iso.live.fatal(iso.overflowError(err))
+	case *goja.Exception:
+		iso.fail(iso.thrown(err.Value(), err, iso.throwKind()))
+	default:
+		iso.fail(err)
+	}
+}
