@@ -12,8 +12,8 @@ run: ## build, and serve Caddyfile.example on http://localhost:8080
 build: ## bin/caddy: Caddy's standard modules and ours
 	@$(GO) build -trimpath -tags $(TAGS) -o bin/caddy ./cmd/caddy
 
-xcaddy: ## bin/xcaddy-built: the same, through xcaddy and xcaddy.json
-	@$(GO) run ./cmd/xcaddy-build -config xcaddy.json -output bin/xcaddy-built
+xcaddy: ## bin/caddy-xcaddy: the same, through xcaddy and xcaddy.json
+	@$(GO) run ./cmd/xcaddy-build -config xcaddy.json -output bin/caddy-xcaddy
 
 test: ## vet, format and every test, with -race; installs or names what is missing
 	@scripts/test.sh
