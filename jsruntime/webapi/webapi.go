@@ -18,8 +18,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/dop251/goja"
-
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 )
 
@@ -56,14 +54,11 @@ func New(options ...Option) *Platform {
 }
 
 // Install implements jsruntime.WebPlatform.
-func (p *Platform) Install(iso *jsruntime.Isolate) error { return nil }
-
-// NewRequest implements jsruntime.WebPlatform.
-func (p *Platform) NewRequest(iso *jsruntime.Isolate, req *jsruntime.Request) (goja.Value, error) {
-	return goja.Undefined(), nil
-}
-
-// ReadResponse implements jsruntime.WebPlatform.
-func (p *Platform) ReadResponse(iso *jsruntime.Isolate, v goja.Value) (*jsruntime.Response, error) {
-	return &jsruntime.Response{Status: 200}, nil
+func (p *Platform) Install(iso *jsruntime.Isolate) error {
+	r := &realm{platform: p, iso: iso, rt: iso.Runtime()}
+	iso.Web = r
+	if thrown := r.rt.Try(r.installGlobals); thrown != nil {
+		return thrown
+	}
+	return nil
 }

@@ -1,0 +1,166 @@
+package webapi
+
+import (
+	"time"
+
+	"github.com/dop251/goja"
+)
+
+// abortSignal is the state of an AbortSignal (DOM §3.2).
+type abortSignal struct {
+	eventTarget
+	reason     goja.Value // nil: not aborted
+	algorithms map[int]func()
+	lastID     int
+	handler    *listener // of onabort
+}
+
+func (s *abortSignal) aborted() bool { return s.reason != nil }
+
+// onAbort runs f when the signal is aborted, before any event; stop takes it
+// back.
+func (s *abortSignal) onAbort(f func()) (stop func()) {
+	if s.algorithms == nil {
+		s.algorithms = make(map[int]func())
+	}
+	s.lastID++
+	id := s.lastID
+	s.algorithms[id] = f
+	return func() { delete(s.algorithms, id) }
+}
+
+func abortSignalClass() *classDef {
+	return &classDef{
+		name:   "AbortSignal",
+		parent: classEventTarget,
+		statics: []method{
+			{"abort", 0, func(r *realm, call goja.FunctionCall) goja.Value {
+				s := &abortSignal{reason: r.abortReason(call.Argument(0))}
+				return r.create(classAbortSignal, s)
+			}},
+			{"timeout", 1, abortSignalTimeout},
+			{"any", 1, abortSignalAny},
+		},
+		methods: []method{{"throwIfAborted", 0, on(func(_ *realm, s *abortSignal, _ goja.FunctionCall) goja.Value {
+			if s.aborted() {
+				panic(s.reason)
+			}
+			return undefined()
+		})}},
+		accessors: []accessor{
+			{"aborted", get(func(r *realm, s *abortSignal) goja.Value { return r.rt.ToValue(s.aborted()) }), nil},
+			{"reason", get(func(_ *realm, s *abortSignal) goja.Value {
+				if s.aborted() {
+					return s.reason
+				}
+				return undefined()
+			}), nil},
+			{"onabort", get(func(_ *realm, s *abortSignal) goja.Value {
+				if s.handler == nil {
+					return goja.Null()
+				}
+				return s.handler.callback
+			}), set(setOnAbort)},
+		},
+	}
+}
+
+func setOnAbort(_ *realm, s *abortSignal, v goja.Value) {
+	callback := toObject(v)
+	switch {
+	case callback == nil && s.handler != nil:
+		s.remove(s.handler)
+		s.handler = nil
+	case callback != nil && s.handler != nil:
+		s.handler.callback = callback
+	case callback != nil:
+		s.handler = &listener{kind: "abort", callback: callback}
+		s.listeners = append(s.listeners, s.handler)
+	}
+}
+
+func (r *realm) abortReason(v goja.Value) goja.Value {
+	if goja.IsUndefined(v) {
+		return r.newDOMException("AbortError", "This operation was aborted")
+	}
+	return v
+}
+
+// abort is "signal abort": algorithms first, then the event, once.
+func (r *realm) abort(s *abortSignal, reason goja.Value) {
+	if s.aborted() {
+		return
+	}
+	s.reason = reason
+	for id := 1; id <= s.lastID; id++ {
+		if f, ok := s.algorithms[id]; ok {
+			delete(s.algorithms, id)
+			f()
+		}
+	}
+	if len(s.listeners) > 0 {
+		e := r.newEvent("abort", nil)
+		r.create(classEvent, e)
+		e.trusted = true
+		r.dispatch(s, e)
+	}
+}
+
+func abortSignalTimeout(r *realm, call goja.FunctionCall) goja.Value {
+	ms := r.toInteger(r.argument(call, 0, "AbortSignal.timeout"), 0, 1<<53-1, "AbortSignal.timeout: milliseconds")
+	s := &abortSignal{}
+	o := r.create(classAbortSignal, s)
+	if delay := time.Duration(ms) * time.Millisecond; delay/time.Millisecond == time.Duration(ms) {
+		r.iso.SetTimer(delay, false, func() {
+			r.abort(s, r.newDOMException("TimeoutError", "The operation was aborted due to timeout"))
+		})
+	}
+	return o
+}
+
+func abortSignalAny(r *realm, call goja.FunctionCall) goja.Value {
+	var sources []*abortSignal
+	r.sequence(r.argument(call, 0, "AbortSignal.any"), func(item goja.Value) {
+		source, ok := stateOf[*abortSignal](item)
+		if !ok {
+			panic(r.rt.NewTypeError("AbortSignal.any: each item must be an AbortSignal"))
+		}
+		sources = append(sources, source)
+	})
+	s := &abortSignal{}
+	o := r.create(classAbortSignal, s)
+	for _, source := range sources {
+		if source.aborted() {
+			s.reason = source.reason
+			return o
+		}
+	}
+	for _, source := range sources {
+		source.onAbort(func() { r.abort(s, source.reason) })
+	}
+	return o
+}
+
+// abortController is the state of an AbortController (DOM §3.1).
+type abortController struct {
+	slot
+	signal *abortSignal
+}
+
+func abortControllerClass() *classDef {
+	return &classDef{
+		name: "AbortController",
+		construct: func(r *realm, call goja.ConstructorCall) {
+			c := &abortController{signal: &abortSignal{}}
+			r.create(classAbortSignal, c.signal)
+			r.attach(call.This, c)
+		},
+		methods: []method{{"abort", 0, on(func(r *realm, c *abortController, call goja.FunctionCall) goja.Value {
+			r.abort(c.signal, r.abortReason(call.Argument(0)))
+			return undefined()
+		})}},
+		accessors: []accessor{
+			{"signal", get(func(_ *realm, c *abortController) goja.Value { return c.signal.object() }), nil},
+		},
+	}
+}
