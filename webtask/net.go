@@ -35,8 +35,8 @@ func parseNetPattern(s string) (netPattern, *FieldError) {
 	}
 	p := netPattern{port: port}
 	bare := host
-	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
-		bare = host[1 : len(host)-1]
+	if inside, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inside, "]") && strings.Contains(inside, ":") {
+		bare = strings.TrimSuffix(inside, "]")
 	}
 	switch addr, err := netip.ParseAddr(bare); {
 	case err == nil && addr.Zone() != "":
@@ -58,14 +58,19 @@ func parseNetPattern(s string) (netPattern, *FieldError) {
 		}
 		return p, checkHostname(name)
 	}
+	if first := p.prefix.Addr(); first.IsMulticast() || first == broadcast || (first.IsUnspecified() && p.prefix.IsSingleIP()) {
+		return p, &FieldError{Problem: "is no address that can be dialled", Remedy: "leave it out"}
+	}
 	if p.prefix.Addr().Is4In6() || nat64.Contains(p.prefix.Addr()) {
 		return p, &FieldError{Problem: "stands for an IPv4 address", Remedy: "write that address"}
 	}
 	return p, nil
 }
 
-// nat64 is the prefix that carries IPv4 addresses (RFC 6052).
-var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+var (
+	nat64     = netip.MustParsePrefix("64:ff9b::/96") // carries IPv4 addresses (RFC 6052)
+	broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+)
 
 // splitPort cuts the port off a pattern. A bare IPv6 address has colons but
 // no port.
