@@ -36,10 +36,7 @@ type FileOptions struct {
 // A process must have only one File of a path: a second one waits for the
 // first as for another process's, and fails.
 type File struct {
-	path        string
-	openTimeout time.Duration
-	now         func() time.Time
-	logger      *zap.Logger
+	settings
 
 	engine atomic.Pointer[engine] // nil until opened
 
@@ -56,7 +53,7 @@ const openPause = time.Second
 // NewFile returns a store in the file at path. Nothing is opened or made: the
 // first call does that, directories included.
 func NewFile(path string, options FileOptions) *File {
-	f := &File{path: path, openTimeout: options.OpenTimeout, now: options.Now, logger: options.Logger}
+	f := &File{settings: settings{path: path, openTimeout: options.OpenTimeout, now: options.Now, logger: options.Logger}}
 	if f.openTimeout <= 0 {
 		f.openTimeout = DefaultOpenTimeout
 	}
@@ -88,7 +85,7 @@ func (f *File) Close() error {
 	if opening != nil {
 		<-opening
 	}
-	if e := f.engine.Load(); e != nil {
+	if e := f.engine.Swap(nil); e != nil {
 		if err := e.close(); err != nil {
 			return fmt.Errorf("closing the session store %s: %w", f.path, err)
 		}
@@ -138,7 +135,7 @@ func (f *File) startOpening() (<-chan struct{}, error) {
 	f.opening = done
 	go func() {
 		defer close(done)
-		e, err := openEngine(f.path, f.openTimeout, f.now, f.logger)
+		e, err := openEngine(f.settings)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.opening = nil

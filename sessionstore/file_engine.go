@@ -44,20 +44,25 @@ const (
 	tickEvery = 5 * time.Second
 )
 
+// settings are those of a File.
+type settings struct {
+	path        string
+	openTimeout time.Duration
+	now         func() time.Time
+	logger      *zap.Logger
+	tick        <-chan time.Time // of upkeep; nil: a ticker of tickEvery
+}
+
 // engine is an open file and its writer: one goroutine through which all changes
 // go. It takes whatever waits into one transaction, so that while one commit
 // is being synced to the disk the next one's changes gather, and the latency of
 // a change is that of a commit, without any delay to wait for company.
 type engine struct {
-	db     *bolt.DB
-	path   string
-	now    func() time.Time
-	logger *zap.Logger
-	rates  *rateTable
-
-	changes chan *pendingChange
-	tick    <-chan time.Time
+	settings
+	db      *bolt.DB
+	rates   *rateTable
 	sweeper sweeper
+	changes chan *pendingChange
 
 	stopOnce sync.Once
 	stop     chan struct{} // closed: no more changes
@@ -72,7 +77,8 @@ type pendingChange struct {
 	done  chan error // buffered
 }
 
-func openEngine(path string, timeout time.Duration, now func() time.Time, logger *zap.Logger) (_ *engine, err error) {
+func openEngine(s settings) (_ *engine, err error) {
+	path := s.path
 	// bbolt panics on some kinds of damage that its checksums do not see.
 	defer func() {
 		if damage := recover(); damage != nil {
@@ -83,7 +89,7 @@ func openEngine(path string, timeout time.Duration, now func() time.Time, logger
 		return nil, fmt.Errorf("making the directory of the store: %w", err)
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: timeout,
+		Timeout: s.openTimeout,
 		// As in etcd: the list of free pages is rebuilt at opening rather than
 		// written with every commit, which after a mass of expired sessions
 		// would cost more than the change itself.
@@ -100,27 +106,20 @@ func openEngine(path string, timeout time.Duration, now func() time.Time, logger
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	e := &engine{
-		db:      db,
-		path:    path,
-		now:     now,
-		logger:  logger,
-		changes: make(chan *pendingChange, maxBatch),
-		stop:    make(chan struct{}),
-		done:    make(chan struct{}),
+		settings: s,
+		db:       db,
+		changes:  make(chan *pendingChange, maxBatch),
+		stop:     make(chan struct{}),
+		done:     make(chan struct{}),
 	}
 	if err := db.Update(e.prepare); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("preparing the store %s: %w", path, err)
 	}
 	if err := writeHolder(path); err != nil {
-		logger.Debug("noting who holds the session store", zap.Error(err))
+		s.logger.Debug("noting who holds the session store", zap.Error(err))
 	}
-	ticker := time.NewTicker(tickEvery)
-	e.tick = ticker.C
-	go func() {
-		defer ticker.Stop()
-		e.run()
-	}()
+	go e.run()
 	return e, nil
 }
 
@@ -194,11 +193,17 @@ func (e *engine) submit(ctx context.Context, apply func(tx *bolt.Tx) error) erro
 // run is the writer.
 func (e *engine) run() {
 	defer close(e.done)
+	tick := e.tick
+	if tick == nil {
+		ticker := time.NewTicker(tickEvery)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
 	for {
 		select {
 		case c := <-e.changes:
 			e.commit(e.gather(c))
-		case <-e.tick:
+		case <-tick:
 			e.upkeep()
 		case <-e.stop:
 			for {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -40,11 +41,13 @@ type RedisOptions struct {
 
 	// Username (an ACL user; empty: "default") and Password are those of the
 	// data servers, SentinelUsername and SentinelPassword those of the Sentinels.
-	// The user needs the commands that the scripts use on keys of KeyPrefix:
+	// An ACL user needs no more than this (Cluster: `+cluster|slots
+	// +cluster|shards` besides; db other than 0: `+select`):
 	//
-	//	ACL SETUSER edge on >… ~webtask:* +@read +@write +@scripting +@connection +@fast
-	//
-	// and on a Cluster `+cluster|slots +cluster|shards` besides.
+	//	ACL SETUSER edge on >… ~webtask:* -@all +eval +evalsha +exists
+	//	  +hget +hgetall +hmget +hset +hsetnx +hdel +del +rename +time
+	//	  +pexpire +pexpireat +pttl +zadd +zrem +zcount +zrangebyscore +zscore
+	//	  +get +incr
 	Username, Password                 string
 	SentinelUsername, SentinelPassword string
 
@@ -200,11 +203,11 @@ func (o RedisOptions) addresses() ([]string, error) {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(address); err != nil {
-			withPort := net.JoinHostPort(strings.Trim(address, "[]"), port)
-			if _, _, err := net.SplitHostPort(withPort); err != nil {
-				return nil, fmt.Errorf("address %q: %w; write host:port", address, err)
+			host := strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
+			if _, err := netip.ParseAddr(host); err != nil && strings.ContainsAny(host, "[]:") {
+				return nil, fmt.Errorf("address %q: write host:port", address)
 			}
-			address = withPort
+			address = net.JoinHostPort(host, port)
 		}
 		addresses[i] = address
 	}

@@ -24,12 +24,12 @@ func StartCluster(t testing.TB, args ...string) *Cluster {
 	const masters = 3
 	c := &Cluster{}
 	for range masters {
-		c.Nodes = append(c.Nodes, start(t, readyLine, "", append([]string{
+		c.Nodes = append(c.Nodes, start(t, kind{ready: readyLine, args: append([]string{
 			"--save", "", "--appendonly", "no",
 			"--cluster-enabled", "yes",
 			"--cluster-config-file", "nodes.conf",
 			"--cluster-node-timeout", "2000",
-		}, args...)))
+		}, args...)}))
 	}
 	for i, node := range c.Nodes {
 		from, to := i*hashSlots/masters, (i+1)*hashSlots/masters-1

@@ -15,6 +15,7 @@
 package redistest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,13 +33,10 @@ const readyLine = "Ready to accept connections"
 
 // Server is one redis-server process.
 type Server struct {
+	kind
 	t    testing.TB
 	dir  string
 	port int
-	conf string // configuration file, or empty
-	args []string
-
-	ready string // the log line that says it serves
 
 	mu   sync.Mutex
 	proc *process // nil while it does not run
@@ -47,23 +45,32 @@ type Server struct {
 	client     *redis.Client
 }
 
+// kind is how a server is started.
+type kind struct {
+	ready  string      // the log line that says it serves
+	conf   string      // configuration file, or empty
+	args   []string    // options of the command line
+	tls    *tls.Config // of clients; nil: it speaks plain TCP
+	caPath string
+}
+
 // Start starts a standalone redis-server and waits until it serves. It keeps
 // nothing on disk unless args, options of redis-server's command line, say so:
 //
 //	redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return start(t, readyLine, "", append([]string{"--save", "", "--appendonly", "no"}, args...))
+	return start(t, kind{ready: readyLine, args: append([]string{"--save", "", "--appendonly", "no"}, args...)})
 }
 
 // start starts a server on a free port. Between the choice of a port and its
 // use another process may take it; then the next is tried.
-func start(t testing.TB, ready, conf string, args []string) *Server {
+func start(t testing.TB, k kind) *Server {
 	t.Helper()
 	const attempts = 10
 	var err error
 	for range attempts {
-		s := &Server{t: t, dir: t.TempDir(), port: freePort(t), conf: conf, args: args, ready: ready}
+		s := &Server{kind: k, t: t, dir: t.TempDir(), port: freePort(t)}
 		if err = s.launch(); err == nil {
 			t.Cleanup(s.stop)
 			return s
@@ -93,7 +100,9 @@ func (s *Server) Pid() int {
 // looking into the server, and so made afresh neither by Kill nor Restart.
 func (s *Server) Client() *redis.Client {
 	s.clientOnce.Do(func() {
-		s.client = redis.NewClient(&redis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true, DialerRetries: 1, MaxRetries: -1})
+		s.client = redis.NewClient(&redis.Options{
+			Addr: s.Addr(), TLSConfig: s.tls, Protocol: 2, DisableIdentity: true, DialerRetries: 1, MaxRetries: -1,
+		})
 		s.t.Cleanup(func() { _ = s.client.Close() })
 	})
 	return s.client
@@ -127,8 +136,12 @@ func (s *Server) launch() error {
 	if s.conf != "" {
 		args = append(args, s.conf) // only the first argument may be a file
 	}
+	if s.tls != nil {
+		args = append(args, "--port", "0", "--tls-port", fmt.Sprint(s.port))
+	} else {
+		args = append(args, "--port", fmt.Sprint(s.port))
+	}
 	args = append(args,
-		"--port", fmt.Sprint(s.port),
 		"--bind", "127.0.0.1",
 		"--dir", s.dir,
 		"--daemonize", "no",

@@ -2,7 +2,12 @@ package redistest
 
 import (
 	"context"
+	"crypto/x509"
+	"os"
+	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 func TestRestartKeepsAddressAndFiles(t *testing.T) {
@@ -53,5 +58,30 @@ func TestSentinelFailover(t *testing.T) {
 	s.Failover()
 	if err := s.Replica.Client().Set(ctx, "k", "w", 0).Err(); err != nil {
 		t.Fatalf("the promoted replica takes no writes: %v", err)
+	}
+}
+
+func TestTLSOnly(t *testing.T) {
+	ctx := context.Background()
+	srv := StartTLS(t)
+	if err := srv.Client().Ping(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	plain := redis.NewClient(&redis.Options{Addr: srv.Addr(), MaxRetries: -1})
+	defer plain.Close()
+	if err := plain.Ping(ctx).Err(); err == nil {
+		t.Fatal("the server answers without TLS")
+	}
+	pemFile, err := os.ReadFile(srv.CAPath())
+	if err != nil || !x509.NewCertPool().AppendCertsFromPEM(pemFile) {
+		t.Fatalf("%s: no certificate (%v)", srv.CAPath(), err)
+	}
+}
+
+func TestMissingBinarySaysHowToInstall(t *testing.T) {
+	t.Setenv("REDIS_SERVER", "no-such-redis-server")
+	_, err := serverPath()
+	if err == nil || !strings.Contains(err.Error(), "apt-get install redis-server") {
+		t.Fatalf("error %v names no remedy", err)
 	}
 }

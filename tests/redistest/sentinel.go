@@ -69,7 +69,7 @@ func (s *Sentinel) Failover() {
 // configuration but a file, for it rewrites that.
 func startSentinelProcess(t testing.TB, conf string) *Server {
 	t.Helper()
-	return start(t, "+monitor master", conf, []string{"--sentinel"})
+	return start(t, kind{ready: "+monitor master", conf: conf, args: []string{"--sentinel"}})
 }
 
 func hostAndPort(s *Server) string { return strings.Replace(s.Addr(), ":", " ", 1) }
