@@ -130,6 +130,7 @@ func TestIssueRefuses(t *testing.T) {
 		{"bad expression", Claims{Container: "/^(a$/"}, "ten"},
 		{"expression that closes the group", Claims{Container: "/a)|(?:.*/"}, "ten"},
 		{"expression with an unknown flag", Claims{Container: "/a/g"}, "ten"},
+		{"large expression", Claims{Container: "/(a?){999}b{999}/"}, "ten"},
 		{"look-ahead", Claims{Container: "/^(?=a).*$/"}, "ten"},
 		{"long container", Claims{Container: strings.Repeat("a", 129)}, "ten"},
 		{"long list", Claims{Container: strings.Repeat("a,", 400) + "a"}, "ten"},

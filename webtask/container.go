@@ -2,6 +2,7 @@ package webtask
 
 import (
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 )
@@ -25,22 +26,9 @@ func parseContainers(ten string) (containerPattern, error) {
 		return p, claimError("ten", "is longer than 512 bytes", "name fewer containers, or write a regular expression")
 	}
 	if body, isExpr := strings.CutPrefix(ten, "/"); isExpr {
-		end := strings.LastIndexByte(body, '/')
-		if end < 1 || (body[end:] != "/" && body[end:] != "/i") {
-			return p, claimError("ten", "starts like a regular expression but does not end like one", "write /^name$/")
-		}
-		// RE2 matches in linear time, and the group makes it match whole names
-		// even if the author forgot an anchor of an alternative (/^a|b$/).
-		expr := `(?:` + body[:end] + `)`
-		if strings.HasSuffix(body[end:], "i") {
-			expr = `(?i)` + expr
-		}
-		re, err := regexp.Compile(`\A` + expr + `\z`)
-		if _, alone := regexp.Compile(body[:end]); err != nil || alone != nil {
-			return p, claimError("ten", "is not a regular expression", "use the syntax of RE2: no look-around, no back-references")
-		}
-		p.expr = re
-		return p, nil
+		expr, err := compileContainers(body)
+		p.expr = expr
+		return p, err
 	}
 	p.names = strings.Split(ten, ",")
 	for _, name := range p.names {
@@ -49,6 +37,51 @@ func parseContainers(ten string) (containerPattern, error) {
 		}
 	}
 	return p, nil
+}
+
+// compileContainers compiles what follows the first slash of /expr/ or /expr/i.
+// RE2 matches in time linear in the name and the expression's size, so both are
+// bounded.
+func compileContainers(text string) (*regexp.Regexp, error) {
+	end := strings.LastIndexByte(text, '/')
+	if end < 1 || (text[end:] != "/" && text[end:] != "/i") {
+		return nil, claimError("ten", "starts like a regular expression but does not end like one", "write /^name$/")
+	}
+	body := text[:end]
+	parsed, err := syntax.Parse(body, syntax.Perl)
+	if err != nil {
+		return nil, claimError("ten", "is not a regular expression", "use the syntax of RE2: no look-around, no back-references")
+	}
+	const largest = 1000
+	if expressionSize(parsed) > largest {
+		return nil, claimError("ten", "is too large a regular expression", "repeat less")
+	}
+	flags := ""
+	if strings.HasSuffix(text, "i") {
+		flags = "(?i)"
+	}
+	// It has to match whole names, even if its author forgot the anchor of an
+	// alternative (/^a|b$/).
+	expr, err := regexp.Compile(`\A` + flags + `(?:` + body + `)\z`)
+	if err != nil {
+		return nil, claimError("ten", "is not a regular expression", "write /^name$/")
+	}
+	return expr, nil
+}
+
+// expressionSize estimates the instructions that an expression compiles to.
+func expressionSize(re *syntax.Regexp) int {
+	size := 1
+	if re.Op == syntax.OpLiteral {
+		size = len(re.Rune)
+	}
+	for _, sub := range re.Sub {
+		size += expressionSize(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		size *= max(re.Min, re.Max, 1)
+	}
+	return size
 }
 
 // single returns the container if the pattern names exactly one.

@@ -93,19 +93,19 @@ func FuzzSessionCookie(f *testing.F) {
 	})
 }
 
-func FuzzHostPattern(f *testing.F) {
+func FuzzNetPattern(f *testing.F) {
 	for _, s := range []string{"api.example.com", "*.internal:8080", "10.1.0.0/16", "127.0.0.1:9000", "[::1]:80", "[fd00::/8]", "0x7f.1", "public"} {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
-		p, err := parseHostPattern(a)
+		p, err := parseNetPattern(a)
 		if err != nil {
 			return
 		}
 		if !p.covers(p) {
 			t.Fatalf("%q does not cover itself", a)
 		}
-		if q, err := parseHostPattern(b); err == nil && p.covers(q) && q.covers(p) && p != q {
+		if q, err := parseNetPattern(b); err == nil && p.covers(q) && q.covers(p) && p != q {
 			t.Fatalf("%q and %q cover each other", a, b)
 		}
 	})

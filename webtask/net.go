@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// HostPattern is one entry of a claim `net`, which says what code may call:
+// netPattern is one entry of a claim `net`, which says what code may call:
 //
 //	api.example.com      that name
 //	*.example.com        every name below it, at any depth, not itself
@@ -21,28 +21,19 @@ import (
 // a token is issued, and compared when one is derived, by its text alone: what
 // a name resolves to is known only when it is dialled. So a name is within a
 // wildcard and an address within a prefix, but no name within a prefix.
-type HostPattern struct {
+type netPattern struct {
 	name   string       // "public"; ".example.com" for "*.example.com"
 	prefix netip.Prefix // valid when the pattern is an address or a prefix
 	port   uint16       // 0: all
 }
 
-// ParseHostPattern reads a pattern. The error is a *FieldError whose Field is
-// the pattern, quoted.
-func ParseHostPattern(s string) (HostPattern, error) {
-	p, err := parseHostPattern(s)
-	if err != nil {
-		return HostPattern{}, &FieldError{Field: quote(s), Problem: err.Problem, Remedy: err.Remedy}
-	}
-	return p, nil
-}
-
-func parseHostPattern(s string) (HostPattern, *FieldError) {
+// parseNetPattern reads a pattern; the error names neither claim nor pattern.
+func parseNetPattern(s string) (netPattern, *FieldError) {
 	host, port, err := splitPort(s)
 	if err != nil {
-		return HostPattern{}, err
+		return netPattern{}, err
 	}
-	p := HostPattern{port: port}
+	p := netPattern{port: port}
 	bare := host
 	if inside, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inside, "]") && strings.Contains(inside, ":") {
 		bare = strings.TrimSuffix(inside, "]")
@@ -125,7 +116,7 @@ func checkHostname(name string) *FieldError {
 }
 
 // covers reports whether p allows everything that q allows.
-func (p HostPattern) covers(q HostPattern) bool {
+func (p netPattern) covers(q netPattern) bool {
 	if p.port != 0 && p.port != q.port {
 		return false
 	}
@@ -139,7 +130,7 @@ func (p HostPattern) covers(q HostPattern) bool {
 // checkNet checks the patterns of a claim `net`.
 func checkNet(patterns []string) error {
 	for _, s := range patterns {
-		if _, err := parseHostPattern(s); err != nil {
+		if _, err := parseNetPattern(s); err != nil {
 			return claimError("net", quote(s)+" "+err.Problem, err.Remedy)
 		}
 	}
@@ -152,13 +143,13 @@ func outsideNet(parent, child []string) string {
 	if parent == nil {
 		return ""
 	}
-	allowed := make([]HostPattern, len(parent))
+	allowed := make([]netPattern, len(parent))
 	for i, s := range parent {
-		allowed[i], _ = parseHostPattern(s)
+		allowed[i], _ = parseNetPattern(s)
 	}
 	for _, s := range child {
-		q, _ := parseHostPattern(s)
-		if !slices.ContainsFunc(allowed, func(p HostPattern) bool { return p.covers(q) }) {
+		q, _ := parseNetPattern(s)
+		if !slices.ContainsFunc(allowed, func(p netPattern) bool { return p.covers(q) }) {
 			return s
 		}
 	}
