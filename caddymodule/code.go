@@ -97,7 +97,7 @@ func checkMangled(file string, line int, code string) error {
 	return nil
 }
 
-// ref returns the code as the edge names it. A file must be there.
+// ref returns the code as the edge names it.
 func (c *Code) ref() (webtask.CodeRef, error) {
 	set := slices.DeleteFunc([]string{c.File, c.URL, c.Inline}, func(s string) bool { return s == "" })
 	if len(set) != 1 {
@@ -117,12 +117,20 @@ func (c *Code) ref() (webtask.CodeRef, error) {
 	if err != nil {
 		return webtask.CodeRef{}, fmt.Errorf("code: %w", err)
 	}
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return webtask.CodeRef{}, fmt.Errorf("code: the file cannot be read: %w; name one that is there (a relative path is relative to the Caddyfile's folder)", err)
-	case !info.Mode().IsRegular():
-		return webtask.CodeRef{}, fmt.Errorf("code: %s is not a file; name the file that has the handler", path)
-	}
 	return webtask.CodeRef{Kind: webtask.CodeFile, Value: path}, nil
+}
+
+// checkFile reports a file that is not there.
+func (c *Code) checkFile() error {
+	if c.File == "" {
+		return nil
+	}
+	info, err := os.Stat(c.File)
+	if err != nil {
+		return fmt.Errorf("code: the file cannot be read: %w; name one that is there (in a Caddyfile, a relative path is relative to its folder)", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("code: %s is not a file; name the file that has the handler", c.File)
+	}
+	return nil
 }

@@ -146,7 +146,10 @@ func limitOptions[T any](limits func(T) *webtask.Limits, dflt func(name string) 
 				if err != nil {
 					return err
 				}
-				return d.WrapErr(setLimit(limits(target), name, value))
+				if err := setLimit(limits(target), name, value); err != nil {
+					return d.WrapErr(err)
+				}
+				return nil
 			},
 		})
 	}
