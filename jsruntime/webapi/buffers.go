@@ -1,6 +1,7 @@
 package webapi
 
 import (
+	"math/big"
 	"reflect"
 
 	"github.com/dop251/goja"
@@ -11,6 +12,8 @@ import (
 var (
 	arrayBufferType = reflect.TypeFor[goja.ArrayBuffer]()
 	objectType      = reflect.TypeFor[map[string]any]()
+	mapType         = reflect.TypeFor[[][2]any]()
+	bigIntType      = reflect.TypeFor[*big.Int]()
 	arrayType       = reflect.TypeFor[[]any]()
 	promiseType     = reflect.TypeFor[*goja.Promise]()
 	proxyType       = reflect.TypeFor[goja.Proxy]()

@@ -74,7 +74,7 @@ func (c *cloner) clone(v goja.Value) goja.Value {
 	defer func() { c.depth-- }()
 	switch kind := c.r.kindOf(o); kind {
 	case kindPrimitive:
-		return c.remember(o, c.r.rt.ToValue(o.Export()).ToObject(c.r.rt))
+		return c.remember(o, c.r.primitive(o).ToObject(c.r.rt))
 	case kindDate:
 		ms := goja.NaN()
 		if t, ok := o.Export().(time.Time); ok {
@@ -103,7 +103,7 @@ func (c *cloner) clone(v goja.Value) goja.Value {
 			return c.remember(o, c.r.newDOMException(e.name, e.message))
 		}
 	}
-	panic(c.failure(describe(o) + " (" + o.ClassName() + ") cannot be cloned"))
+	panic(c.failure(describe(o) + " of this kind cannot be cloned"))
 }
 
 func (c *cloner) remember(original, copied *goja.Object) *goja.Object {

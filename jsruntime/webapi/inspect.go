@@ -1,7 +1,6 @@
 package webapi
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -156,7 +155,9 @@ func (p *printer) object(o *goja.Object, depth int) {
 	case kindFunction:
 		p.function(o)
 	case kindPrimitive:
-		p.text("[" + o.ClassName() + ": " + strconv.Quote(fmt.Sprint(o.Export())) + "]")
+		p.WriteByte('[')
+		p.inspect(p.r.primitive(o), 1)
+		p.WriteByte(']')
 	case kindDate:
 		p.date(o)
 	case kindRegExp:
@@ -166,9 +167,9 @@ func (p *printer) object(o *goja.Object, depth int) {
 	case kindPromise:
 		p.promise(o, depth)
 	case kindWeak:
-		p.WriteString(o.ClassName() + " { <items unknown> }")
+		p.text(p.className(o) + " { <items unknown> }")
 	case kindArrayBuffer:
-		fmt.Fprintf(p, "ArrayBuffer(%d)", len(o.Export().(goja.ArrayBuffer).Bytes()))
+		p.text("ArrayBuffer(" + strconv.Itoa(len(o.Export().(goja.ArrayBuffer).Bytes())) + ")")
 	case kindArray, kindTypedArray:
 		p.array(o, kind, depth)
 	case kindMap, kindSet:

@@ -129,7 +129,11 @@ func (p *printer) array(o *goja.Object, kind objectKind, depth int) {
 
 func (p *printer) collection(o *goja.Object, kind objectKind, depth int) {
 	entries := p.r.entries(o, kind)
-	p.WriteString(o.ClassName() + "(" + strconv.Itoa(len(entries)) + ") {")
+	name := "Map"
+	if kind == kindSet {
+		name = "Set"
+	}
+	p.WriteString(name + "(" + strconv.Itoa(len(entries)) + ") {")
 	for i, entry := range entries {
 		if i == maxItems || p.full() || depth >= maxDepth {
 			p.WriteString(" …")

@@ -1,6 +1,8 @@
 package webapi
 
 import (
+	"strconv"
+
 	"github.com/dop251/goja"
 )
 
@@ -45,35 +47,55 @@ func (r *realm) kindOf(o *goja.Object) objectKind {
 	}
 	switch o.ClassName() {
 	case "Array":
-		if exported == arrayType {
-			return kindArray
-		}
+		return kindArray
 	case "Function", "AsyncFunction", "GeneratorFunction":
 		return kindFunction
-	case "Boolean", "Number", "String", "BigInt":
+	case "Boolean", "Number", "String":
 		return kindPrimitive
 	case "Date":
 		return kindDate
 	case "RegExp":
 		return kindRegExp
-	case "Map":
-		return kindMap
-	case "Set":
-		return kindSet
 	case "Error":
 		return kindError
-	case "WeakMap", "WeakSet":
-		return kindWeak
-	case "Object", "Arguments":
+	}
+	// goja calls all others objects.
+	switch exported {
+	case mapType:
+		return kindMap
+	case arrayType:
+		return kindSet
+	case bigIntType:
+		return kindPrimitive
+	case objectType:
+		return r.taggedKind(o)
+	}
+	return kindOther
+}
+
+// taggedKind tells apart what only its prototype does: the contents of these
+// are out of reach here, so a script that fools it gains nothing.
+func (r *realm) taggedKind(o *goja.Object) objectKind {
+	if prototype := o.Prototype(); prototype == nil || prototype.Prototype() == nil {
+		return kindPlain
+	}
+	tag := ""
+	r.rt.Try(func() {
+		if v := o.GetSymbol(goja.SymToStringTag); v != nil && goja.IsString(v) {
+			tag = v.String()
+		}
+	})
+	switch tag {
+	case "DataView":
 		if r.isDataView(o) {
 			return kindDataView
 		}
-		return kindPlain
+	case "WeakMap", "WeakSet":
+		return kindWeak
+	case "Generator", "Array Iterator", "Map Iterator", "Set Iterator", "String Iterator", "RegExp String Iterator":
+		return kindOther
 	}
-	if _, ok := goja.AssertFunction(o); ok {
-		return kindFunction
-	}
-	return kindOther
+	return kindPlain
 }
 
 // entries returns what a Map (pairs) or a Set (values in both places) holds.
@@ -101,4 +123,17 @@ func (r *realm) forEach(name string) goja.Callable {
 	}
 	r.loops[name] = f
 	return f
+}
+
+// primitive returns what a Boolean, Number, String or BigInt object wraps.
+func (r *realm) primitive(o *goja.Object) goja.Value {
+	if o.ClassName() == "String" {
+		// Its length and characters are own properties that nothing changes.
+		units := make([]uint16, o.Get("length").ToInteger())
+		for i := range units {
+			units[i] = o.Get(strconv.Itoa(i)).(goja.String).CharAt(0)
+		}
+		return goja.StringFromUTF16(units)
+	}
+	return r.rt.ToValue(o.Export())
 }
