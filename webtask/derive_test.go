@@ -148,6 +148,8 @@ func TestPowers(t *testing.T) {
 			}
 		})
 	}
+	_, err := ring.Issue(Claims{Master: true, Container: "a"}, IssueOptions{Now: now, AllowMaster: true})
+	wantField(t, err, ErrClaims, "ten")
 	master := open(t, ring, issue(t, ring, Claims{Master: true, Depth: 1}))
 	if !master.AllowsContainer("any") || master.AllowsContainer("@example.com") || !master.AllowsName("any") {
 		t.Error("a master reaches too much or too little")

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 func newVerifier(t testing.TB, ring *Keyring, o VerifierOptions) *Verifier {
@@ -83,6 +85,22 @@ func TestVerifierForgetsWithTheKeyring(t *testing.T) {
 	}
 	if _, err := verifier.Open(token, now); !errors.Is(err, ErrTokenUnverified) {
 		t.Errorf("a token of a key that is gone: %v", err)
+	}
+}
+
+// Nobody closes a Verifier, so it may own no goroutine, nor may one whose
+// keyring changed.
+func TestVerifierOwnsNoGoroutine(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	ring := newRing(t, 1)
+	verifier := newVerifier(t, ring, VerifierOptions{CacheBytes: 16 << 10})
+	for range 100 {
+		if _, err := verifier.Open(issue(t, ring, hello()), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := verifier.SetKeyring(ring); err != nil {
+		t.Fatal(err)
 	}
 }
 
