@@ -53,9 +53,11 @@ func bundle(ctx context.Context, o origin, external []string) (*Bundle, error) {
 		return nil, err
 	}
 	b := &build{ctx: ctx, origin: o, external: external, modules: map[string]*module{}}
-	if _, ok := o.(*inline); ok && isExpression(entry.code, entry.loader) {
-		b.prefix, b.suffix = "module.exports = (", "\n)"
-		entry.code = trimExpression(entry.code)
+	if _, ok := o.(*inline); ok {
+		if expression, ok := asExpression(entry); ok {
+			b.prefix, b.suffix = "module.exports = (", "\n)"
+			entry.code = expression
+		}
 	}
 	result := api.Build(api.BuildOptions{
 		EntryPoints:    []string{entry.name},
@@ -254,10 +256,18 @@ func (b *build) compileError(entry *module, messages []api.Message) error {
 	return e
 }
 
-// isExpression reports whether inline code is a single expression.
-func isExpression(code string, loader api.Loader) bool {
-	options := api.TransformOptions{Loader: loader, TsconfigRaw: "{}", LogLevel: api.LogLevelSilent}
-	return len(api.Transform("("+trimExpression(code)+"\n)", options).Errors) == 0
-}
+// statementEnd is what may follow an expression that is written as a
+// statement.
+var statementEnd = regexp.MustCompile(`[;\s]*(?:;[;\s]*(?://[^\n]*\n?\s*)*)?$`)
 
-func trimExpression(code string) string { return strings.TrimRight(code, "; \t\r\n") }
+// asExpression returns inline code without what ends the statement, if it is a
+// single expression.
+func asExpression(m *module) (string, bool) {
+	options := api.TransformOptions{Loader: m.loader, TsconfigRaw: "{}", LogLevel: api.LogLevelSilent}
+	for _, code := range []string{strings.TrimRight(m.code, "; \t\r\n"), statementEnd.ReplaceAllString(m.code, "")} {
+		if len(api.Transform("("+withoutMapComment(code)+"\n)", options).Errors) == 0 {
+			return code, true
+		}
+	}
+	return "", false
+}

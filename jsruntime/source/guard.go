@@ -97,7 +97,7 @@ func (s *nestingScanner) scan() error {
 func (s *nestingScanner) refuse(what string) error {
 	return &CompileError{
 		Line:    1 + strings.Count(s.code[:s.pos], "\n"),
-		Column:  1 + s.pos - (1 + strings.LastIndexByte(s.code[:s.pos], '\n')),
+		Column:  s.pos - (1 + strings.LastIndexByte(s.code[:s.pos], '\n')), // of what was just read
 		Message: "the code nests too deeply: " + what + "; split it up, or load large data as JSON",
 	}
 }

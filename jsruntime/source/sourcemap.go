@@ -33,6 +33,9 @@ func adjustMap(raw []byte, lines, shift int) ([]byte, error) {
 		}
 		m.Mappings = mappings
 	}
+	if m.Mappings == "" {
+		return nil, nil // an empty file; readers take no map without mappings
+	}
 	m.Mappings = strings.Repeat(";", lines) + m.Mappings
 	return json.Marshal(m)
 }
