@@ -180,7 +180,7 @@ func (iso *Isolate) checkRejections() {
 		if _, ok := l.tracked[p]; ok || p == l.main {
 			continue
 		}
-		iso.fail(iso.thrown(p.Result(), nil, KindAsync))
+		iso.fail(iso.thrown(p.Result(), nil, iso.throwKind()))
 	}
 	l.rejected = l.rejected[:0]
 }

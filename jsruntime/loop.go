@@ -192,11 +192,13 @@ func (iso *Isolate) park(done <-chan struct{}, until time.Time) {
 			iso.alarm.Reset(wait)
 		}
 	}
-	iso.pool.container.parked()
+	c := iso.pool.container
+	c.park()
 	select {
 	case <-iso.queue.wake:
 	case <-done:
 	}
+	c.unpark()
 }
 
 // awaitHead runs the loop until the head is known or the request has failed.
@@ -242,7 +244,7 @@ func (iso *Isolate) tail() {
 		var until time.Time
 		switch {
 		case l.bodyOpen():
-			if l.writer != nil && !iso.pending() && l.writer.starved() {
+			if l.writer != nil && l.writer.starved() && !iso.pending() {
 				l.fatal(noAnswer("the response was begun, but is never ended"))
 			}
 		case len(l.waits) > 0:

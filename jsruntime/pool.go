@@ -28,6 +28,10 @@ type container struct {
 	slots  slots
 	queued atomic.Int32 // requests that wait for an isolate
 
+	// working is how many isolates are being made or serve a request and do
+	// not wait for anything but the CPU.
+	working atomic.Int64
+
 	mu      sync.Mutex
 	pools   map[string]*pool
 	count   int // isolates, those that are being made included
@@ -83,12 +87,11 @@ func (p *pool) acquire(ctx context.Context, spec *Spec) (*Isolate, error) {
 		iso := p.idle[last]
 		p.idle[last] = nil
 		p.idle = p.idle[:last]
+		c.working.Add(1)
 		c.mu.Unlock()
 		return iso, nil
 	}
-	// When all CPU slots are taken, another isolate would only wait for one
-	// of them: one that is there comes free about as soon.
-	if (p.count == 0 || c.slots.available()) && c.reserve(p, spec) {
+	if (p.count == 0 || c.idleCPU()) && c.reserve(p, spec) {
 		c.mu.Unlock()
 		return p.create(spec)
 	}
@@ -168,6 +171,7 @@ func (c *container) giveBack(p *pool, iso *Isolate) {
 		return
 	}
 	c.mu.Lock()
+	c.working.Add(-1)
 	c.unreserve(p)
 	c.serveQueue()
 	c.mu.Unlock()
@@ -192,10 +196,16 @@ func (c *container) reserve(p *pool, spec *Spec) bool {
 		}
 	}
 	c.count++
+	c.working.Add(1)
 	p.count++
 	return true
 }
 
+// idleCPU reports whether one more isolate would find a CPU slot. If it would
+// only wait for one, an isolate that is there comes free about as soon.
+func (c *container) idleCPU() bool { return c.working.Load() < int64(c.engine.options.CPUSlots) }
+
+// unreserve gives up the place of an isolate of p.
 func (c *container) unreserve(p *pool) {
 	c.count--
 	p.count--
@@ -255,6 +265,7 @@ func (c *container) release(iso *Isolate) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.working.Add(-1)
 	if iso.number <= p.flushed {
 		iso.condemn(discardFlushed)
 	}
@@ -278,6 +289,7 @@ func (c *container) handOver(iso *Isolate) {
 	p, e := iso.pool, c.engine
 	for i, w := range c.waiting {
 		if w.pool == p {
+			c.working.Add(1)
 			c.dequeue(i).grant <- grant{iso: iso}
 			return
 		}
@@ -298,9 +310,10 @@ func (c *container) drop(iso *Isolate, reason string) {
 	}
 }
 
-// parked is called when an isolate begins to wait for something other than the
-// CPU: who queues may have another one.
-func (c *container) parked() {
+// park is called when an isolate begins to wait for something other than the
+// CPU, and unpark when it goes on: meanwhile, who queues may have another one.
+func (c *container) park() {
+	c.working.Add(-1)
 	if c.queued.Load() > 0 {
 		c.mu.Lock()
 		c.serveQueue()
@@ -308,12 +321,14 @@ func (c *container) parked() {
 	}
 }
 
+func (c *container) unpark() { c.working.Add(1) }
+
 // serveQueue grants places to those who wait, in order, as long as there are
 // any and the CPU has room.
 func (c *container) serveQueue() {
 	for len(c.waiting) > 0 {
 		w := c.waiting[0]
-		if w.pool.count > 0 && !c.slots.available() && c.engine.clock.Now().Sub(w.since) < impatience {
+		if w.pool.count > 0 && !c.idleCPU() && c.engine.clock.Now().Sub(w.since) < impatience {
 			return
 		}
 		if !c.reserve(w.pool, w.pool.spec) {

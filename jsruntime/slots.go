@@ -46,6 +46,3 @@ func (s *slots) release() {
 	close(s.waiting[0])
 	s.waiting = s.waiting[1:]
 }
-
-// available reports whether one could be had at once.
-func (s *slots) available() bool { return s.free.Load() > 0 }
