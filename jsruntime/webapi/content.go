@@ -91,12 +91,10 @@ func readLimited(reader io.Reader, length, limit int64) ([]byte, error) {
 	if length < 0 || length > 1<<20 {
 		return io.ReadAll(reader)
 	}
+	// Fewer bytes than announced are an error.
 	data := make([]byte, length)
-	n, err := io.ReadFull(reader, data)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = nil
-	}
-	return data[:n], err
+	_, err := io.ReadFull(reader, data)
+	return data, err
 }
 
 // interruptible has a Read that waits return when ctx ends. The function that

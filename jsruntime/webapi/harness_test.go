@@ -110,7 +110,7 @@ func newLimitedTask(t testing.TB, code string, limits webtask.Limits) *task {
 	engine := jsruntime.NewEngine(jsruntime.Options{Web: webapi.New(), Node: noNode{}})
 	transport := &http.Transport{}
 	t.Cleanup(func() {
-		if err := engine.Close(context.Background()); err != nil {
+		if err := engine.Close(context.Background()); err != nil && !errors.Is(err, jsruntime.ErrClosed) {
 			t.Errorf("closing the engine: %v", err)
 		}
 		transport.CloseIdleConnections()
