@@ -28,7 +28,10 @@ type call struct {
 	logged      atomic.Int64 // bytes of console output
 }
 
-var _ jsruntime.Host = (*call)(nil)
+var (
+	_ jsruntime.Host         = (*call)(nil)
+	_ jsruntime.SessionNamer = (*call)(nil)
+)
 
 // Log implements jsruntime.Host.
 func (c *call) Log(entry jsruntime.LogEntry) {

@@ -22,6 +22,9 @@ type session struct {
 	expire    bool                  // the answer must expire the cookie
 	used      bool                  // the script read or wrote it
 	committed bool                  // the answer's head was sent
+
+	reserved   webtask.SessionSecret // of the next session that is made or moved to
+	isReserved bool
 }
 
 // LoadSession implements jsruntime.Host.
@@ -66,6 +69,29 @@ func (c *call) SaveSession(ctx context.Context, change *webtask.SessionChange) (
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return c.saveSession(ctx, change)
+}
+
+// NewSessionID implements jsruntime.SessionNamer.
+func (c *call) NewSessionID() string {
+	s := &c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := c.reserveSecret(); err != nil {
+		return "" // making the session will fail for the same reason
+	}
+	return webtask.SessionID(c.plan.task.Container, s.reserved)
+}
+
+// reserveSecret has the next secret ready.
+func (c *call) reserveSecret() error {
+	s := &c.session
+	if s.isReserved {
+		return nil
+	}
+	var err error
+	s.reserved, err = webtask.NewSessionSecret(c.edge.opts.Rand)
+	s.isReserved = err == nil
+	return err
 }
 
 // commitSession saves what the script wrote before its answer's head, and
@@ -117,16 +143,14 @@ func (c *call) saveSession(ctx context.Context, change *webtask.SessionChange) (
 		return nil, errNoStore
 	}
 	bounded := c.bounded(change)
-	var moved webtask.SessionSecret
 	if change.MoveTo != "" {
 		if s.committed {
 			return nil, jsruntime.ErrSessionCommitted
 		}
-		var err error
-		if moved, err = webtask.NewSessionSecret(c.edge.opts.Rand); err != nil {
+		if err := c.reserveSecret(); err != nil {
 			return nil, err
 		}
-		bounded.MoveTo = webtask.SessionID(c.plan.task.Container, moved)
+		bounded.MoveTo = webtask.SessionID(c.plan.task.Container, s.reserved)
 	}
 	data, err := c.store(ctx, bounded)
 	switch {
@@ -146,7 +170,7 @@ func (c *call) saveSession(ctx context.Context, change *webtask.SessionChange) (
 	}
 	s.known = true
 	if bounded.MoveTo != "" {
-		s.id, s.secret, s.isNew = bounded.MoveTo, moved, true
+		s.id, s.secret, s.isNew, s.isReserved = bounded.MoveTo, s.reserved, true, false
 	}
 	return &jsruntime.Session{ID: s.id, Data: *data}, nil
 }
@@ -164,19 +188,18 @@ func (c *call) createSession(ctx context.Context, change *webtask.SessionChange)
 	if c.edge.opts.Sessions == nil {
 		return nil, errNoStore
 	}
-	secret, err := webtask.NewSessionSecret(c.edge.opts.Rand)
-	if err != nil {
+	if err := c.reserveSecret(); err != nil {
 		return nil, err
 	}
 	bounded := c.bounded(change)
 	bounded.Create, bounded.MoveTo = true, ""
-	s.id = webtask.SessionID(c.plan.task.Container, secret)
+	s.id = webtask.SessionID(c.plan.task.Container, s.reserved)
 	data, err := c.store(ctx, bounded)
 	if err != nil {
 		s.id = ""
 		return nil, err
 	}
-	s.known, s.secret, s.isNew, s.expire = true, secret, true, false
+	s.known, s.secret, s.isNew, s.isReserved, s.expire = true, s.reserved, true, false, false
 	return &jsruntime.Session{ID: s.id, Data: *data}, nil
 }
 
