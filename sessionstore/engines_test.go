@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	// go-redis keeps one clock for the process.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/redis/go-redis/v9/internal/pool.init.1.func1"))
+	goleak.VerifyTestMain(m)
 }
 
 // fixture is an empty store of one engine.

@@ -2,6 +2,7 @@ package sessionstore
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,8 +95,8 @@ func TestFileCloseWaitsForWrites(t *testing.T) {
 			started <- struct{}{}
 			_, err := f.Save(t.Context(), ref(i), set("a", "1"))
 			acknowledged[i] = err == nil
-			if err != nil {
-				wantError(t, err, webtask.ErrStoreUnavailable)
+			if err != nil && !errors.Is(err, webtask.ErrStoreUnavailable) {
+				t.Errorf("a write that Close came before: %v", err)
 			}
 		})
 	}
@@ -198,8 +199,9 @@ func TestFileDamagedSession(t *testing.T) {
 			}
 		})
 		group.Go(func() {
-			_, err := f.Save(t.Context(), damaged, set("a", "1"))
-			wantError(t, err, webtask.ErrStoreUnavailable)
+			if _, err := f.Save(t.Context(), damaged, set("a", "1")); !errors.Is(err, webtask.ErrStoreUnavailable) {
+				t.Errorf("the damaged session: %v", err)
+			}
 		})
 	}
 	group.Wait()

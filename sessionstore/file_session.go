@@ -3,7 +3,6 @@ package sessionstore
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
@@ -303,5 +302,3 @@ func (s *sessions) makeRoom(limit int, now time.Time) (bool, error) {
 		}
 	}
 }
-
-var errNoRecord = errors.New("index of expiries and sessions disagree")

@@ -3,6 +3,7 @@ package sessionstore
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -118,7 +119,7 @@ func (s *sessions) removeExpired(now time.Time, limit int) (removed int, err err
 		prefix := len(s.container) + 1
 		key := append(bytes.Clone(index[:prefix]), index[prefix+8:]...)
 		if s.records.Get(key) == nil {
-			return removed, errNoRecord
+			return removed, fmt.Errorf("%w: the index of expiries has one that does not exist", errDamaged)
 		}
 		if err := s.removeKey(key); err != nil {
 			return removed, err

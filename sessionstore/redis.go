@@ -100,6 +100,10 @@ func NewRedis(options RedisOptions) (*Redis, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis store: %w", err)
 	}
+	return newRedis(options, universal), nil
+}
+
+func newRedis(options RedisOptions, universal *redis.UniversalOptions) *Redis {
 	silenceClientLog()
 	s := &Redis{
 		client:   redis.NewUniversalClient(universal),
@@ -121,7 +125,7 @@ func NewRedis(options RedisOptions) (*Redis, error) {
 		}
 	}
 	s.whole = breaker{now: time.Now, onChange: s.logChange(strings.Join(universal.Addrs, " "))}
-	return s, nil
+	return s
 }
 
 func (o RedisOptions) universal() (*redis.UniversalOptions, error) {
@@ -196,7 +200,7 @@ func (o RedisOptions) addresses() ([]string, error) {
 			// Not shown: a URL may carry the password.
 			return nil, errors.New("address: is a URL; write host:port, and user name, password and db as options of their own")
 		case strings.HasPrefix(address, "/"):
-			if len(o.Addresses) > 1 || o.MasterName != "" {
+			if len(o.Addresses) > 1 || o.MasterName != "" || o.Cluster {
 				return nil, fmt.Errorf("address %s: a Unix socket is one standalone server; name it alone", address)
 			}
 			addresses[i] = address

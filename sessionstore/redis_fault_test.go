@@ -1,10 +1,14 @@
 package sessionstore
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"io"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,6 +159,57 @@ func TestClusterNodeDown(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A write whose answer is lost has happened once, and is not sent again.
+func TestRedisLostAnswer(t *testing.T) {
+	cluster := redistest.StartCluster(t)
+	for name, options := range map[string]RedisOptions{
+		"standalone": {Addresses: []string{redistest.Start(t).Addr()}},
+		"cluster":    {Addresses: cluster.Addrs()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			universal, err := options.universal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var lose atomic.Bool
+			universal.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+				return &losingConn{conn, &lose}, err
+			}
+			s := newRedis(options, universal)
+			t.Cleanup(func() { closeStore(t, s) })
+			c := newClock()
+			s.whole.now = c.Now
+			before := save(t, s, session1, set("a", "1")).Entries["a"].Version
+
+			lose.Store(true)
+			_, err = s.Save(t.Context(), session1, set("a", "2"))
+			wantError(t, err, webtask.ErrStoreUnavailable)
+			if lose.Load() {
+				t.Fatal("no answer was lost")
+			}
+			other := openRedis(t, options)
+			if after := load(t, other, session1).Entries["a"].Version; after != before+1 {
+				t.Fatalf("the write happened %d times", after-before)
+			}
+		})
+	}
+}
+
+// losingConn breaks instead of delivering what arrives when lose is set, once.
+type losingConn struct {
+	net.Conn
+	lose *atomic.Bool
+}
+
+func (c *losingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && c.lose.CompareAndSwap(true, false) {
+		return 0, io.EOF
+	}
+	return n, err
 }
 
 func TestRedisScriptsAreLoadedAgain(t *testing.T) {

@@ -227,6 +227,12 @@ func testSlide(t *testing.T, f *fixture) {
 	wantAbsent(t, f.store, session1)
 
 	save(t, f.store, session1, set("a", "1"))
+	f.advance(7 * time.Minute)
+	load(t, f.store, session1) // restarts, a tenth being six minutes
+	f.advance(59 * time.Minute)
+	load(t, f.store, session1)
+
+	save(t, f.store, session1, set("a", "1"))
 	f.advance(5 * time.Minute)
 	load(t, f.store, session1) // too early to restart
 	f.advance(56 * time.Minute)
