@@ -60,6 +60,13 @@ type SessionNamer interface {
 	NewSessionID() string
 }
 
+// SessionCommitter may be implemented by a Host, which saves Response.Session
+// after Do returned while the script goes on: session calls that the script
+// makes after the head wait for it, so as not to overtake the writes before.
+type SessionCommitter interface {
+	AwaitSessionCommit(ctx context.Context) error
+}
+
 // Session is a session as a script sees it.
 type Session struct {
 	ID   string // public id; empty: none yet

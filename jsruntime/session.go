@@ -161,9 +161,13 @@ func (s *session) load(then func(error)) {
 		return
 	}
 	s.loading = true
-	host := s.iso.live.request.Host
+	host, committed := s.iso.live.request.Host, s.committed()
 	s.iso.Async(func(ctx context.Context) func() {
-		loaded, err := host.LoadSession(ctx)
+		var loaded *Session
+		err := committed(ctx)
+		if err == nil {
+			loaded, err = host.LoadSession(ctx)
+		}
 		return func() {
 			s.loading = false
 			if err == nil && s.stored == nil {
@@ -389,11 +393,24 @@ func (s *session) save(change *webtask.SessionChange, d *deferred) {
 }
 
 func (s *session) send(change *webtask.SessionChange, then func(*Session, error)) {
-	host := s.iso.live.request.Host
+	host, committed := s.iso.live.request.Host, s.committed()
 	s.iso.Async(func(ctx context.Context) func() {
-		saved, err := host.SaveSession(ctx, change)
+		var saved *Session
+		err := committed(ctx)
+		if err == nil {
+			saved, err = host.SaveSession(ctx, change)
+		}
 		return func() { then(saved, err) }
 	})
+}
+
+// committed returns what waits, after the head, until the writes that left
+// with it are saved.
+func (s *session) committed() func(context.Context) error {
+	if committer, ok := s.iso.live.request.Host.(SessionCommitter); ok && s.iso.live.answered {
+		return committer.AwaitSessionCommit
+	}
+	return func(context.Context) error { return nil }
 }
 
 // commit returns the buffered writes, which leave with the head; nil: none.
