@@ -87,9 +87,6 @@ func (v *Verified) ValidAt(now time.Time) error {
 // changed.
 func (v *Verified) Claims() *Claims { return &v.claims }
 
-// Token returns the token itself. It must reach no log and no error.
-func (v *Verified) Token() string { return v.token }
-
 // Chain returns the ids whose revocation revokes the token: its own, then
 // those of its ancestors. It must not be changed.
 func (v *Verified) Chain() []string { return v.chain }
