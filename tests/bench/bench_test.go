@@ -39,7 +39,7 @@ http://localhost:{$PORT} {
 		code session.js
 	}
 	webtask /wait {
-		code "module.exports = async () => { await new Promise((done) => setTimeout(done, 1000)); return 'waited'; }"
+		code "module.exports = async (cb) => { await new Promise((done) => setTimeout(done, 1000)); return 'waited'; }"
 	}
 	respond /respond hello
 	root static

@@ -122,7 +122,7 @@ func TestCodeThatCannotRun(t *testing.T) {
 		"/html.js":    {400, "HTML"},
 		"/huge.js":    {413, "code_size"},
 		"/loop.js":    {502, "redirect"},
-		"/away.js":    {502, ""},
+		"/away.js":    {403, "code_allow"},
 		"/syntax.js":  {400, "Compilation failed"},
 		"/never.js":   {502, ""},
 		"/missing.js": {502, "404"},

@@ -23,10 +23,10 @@ const counterSite = `
 
 http://localhost:{$PORT} {
 	webtask /add {
-		code "module.exports = async (ctx) => ({ n: await ctx.session.update('n', (n = 0) => n + 1) })"
+		code "module.exports = async (ctx, cb) => ({ n: await ctx.session.update('n', (n = 0) => n + 1) })"
 	}
 	webtask /get {
-		code "module.exports = async (ctx) => ({ n: (await ctx.session.get('n')) ?? 0 })"
+		code "module.exports = async (ctx, cb) => ({ n: (await ctx.session.get('n')) ?? 0 })"
 	}
 }
 `

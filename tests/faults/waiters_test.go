@@ -21,7 +21,7 @@ func TestThousandWaiters(t *testing.T) {
 
 http://localhost:{$PORT} {
 	webtask /wait {
-		code "module.exports = async () => { await new Promise((done) => setTimeout(done, 1000)); return 'waited'; }"
+		code "module.exports = async (cb) => { await new Promise((done) => setTimeout(done, 1000)); return 'waited'; }"
 	}
 }
 `})

@@ -53,7 +53,7 @@ func (s *Server) PeakMemory(t testing.TB) string {
 // the cost of a `caddy reload` process.
 func (s *Server) AdminLoad(t testing.TB, caddyfile string) {
 	t.Helper()
-	resp, err := http.Post(s.Admin+"/load", "text/caddyfile", strings.NewReader(caddyfile))
+	resp, err := http.Post(s.Admin+"/load", "text/caddyfile", strings.NewReader(s.expand(caddyfile)))
 	if err != nil {
 		t.Errorf("reload: %v", err)
 		return

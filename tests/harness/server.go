@@ -55,6 +55,7 @@ type Server struct {
 	binary  string
 	config  string // path of the Caddyfile
 	workDir string
+	store   string // what {$STORE} stands for
 	env     []string
 	process *exec.Cmd
 	ended   chan struct{}
@@ -104,7 +105,7 @@ func Prepare(t testing.TB, cfg Config) *Server {
 	if store.Name != FileStore().Name {
 		store.Option += "\n\t\tkeys " + s.keyring(t)
 	}
-	s.env = append(s.env, "STORE="+store.Option)
+	s.store = store.Option
 	if cfg.From != "" {
 		if err := os.CopyFS(cfg.Dir, os.DirFS(filepath.Join(Root(t), cfg.From))); err != nil {
 			t.Fatal(err)
@@ -114,7 +115,7 @@ func Prepare(t testing.TB, cfg Config) *Server {
 		s.WriteFile(t, name, content)
 	}
 	if cfg.Caddyfile != "" {
-		s.WriteFile(t, "Caddyfile", cfg.Caddyfile)
+		s.WriteFile(t, "Caddyfile", s.expand(cfg.Caddyfile))
 	}
 	t.Cleanup(func() {
 		s.Stop(t)
@@ -126,6 +127,12 @@ func Prepare(t testing.TB, cfg Config) *Server {
 		}
 	})
 	return s
+}
+
+// expand puts the store into a Caddyfile. An environment variable would do so
+// too, but move the lines that messages name.
+func (s *Server) expand(caddyfile string) string {
+	return strings.ReplaceAll(caddyfile, "{$STORE}", s.store)
 }
 
 // Setenv adds to the environment of a server that does not run yet.
@@ -267,7 +274,7 @@ func (s *Server) Token(t testing.TB, c Claims) string {
 // `caddy reload` does; it returns when the server runs it.
 func (s *Server) Reload(t testing.TB, caddyfile string) {
 	t.Helper()
-	s.WriteFile(t, "Caddyfile", caddyfile)
+	s.WriteFile(t, "Caddyfile", s.expand(caddyfile))
 	s.Command(t, "reload", "--config", s.config, "--adapter", "caddyfile", "--address", strings.TrimPrefix(s.Admin, "http://"), "--force")
 }
 
