@@ -1,6 +1,8 @@
 package jsruntime
 
 import (
+	"slices"
+
 	"github.com/dop251/goja"
 )
 
@@ -67,4 +69,35 @@ func (iso *Isolate) stringify(args ...goja.Value) (text string, ok bool) {
 		return "", false
 	}
 	return result.String(), true
+}
+
+// marshal is StringifyJSON for results, with fewer copies of the text.
+func (iso *Isolate) marshal(v goja.Value) (text []byte, ok bool) {
+	if object, isObject := v.(*goja.Object); isObject {
+		if _, isFunction := goja.AssertFunction(object); isFunction {
+			return nil, false
+		}
+		text, err := object.MarshalJSON()
+		if err != nil {
+			panic(err)
+		}
+		return text, true
+	}
+	if plain, isString := v.(goja.String); isString {
+		if text := plain.String(); needsNoEscape(text) {
+			return slices.Concat([]byte{'"'}, []byte(text), []byte{'"'}), true
+		}
+	}
+	quoted, ok := iso.StringifyJSON(v)
+	return []byte(quoted), ok
+}
+
+// needsNoEscape reports whether text is ASCII that JSON takes as it is.
+func needsNoEscape(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }

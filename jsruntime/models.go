@@ -2,6 +2,7 @@ package jsruntime
 
 import (
 	"net/http"
+	"reflect"
 
 	"github.com/dop251/goja"
 )
@@ -193,10 +194,8 @@ func (iso *Isolate) returned(v goja.Value) {
 // promiseOf returns v as a promise of the language, nil when it is nothing to
 // await. Objects with a method then are awaited by a promise made for it.
 func (iso *Isolate) promiseOf(object *goja.Object) *goja.Promise {
-	if object.ClassName() == "Promise" {
-		if p, ok := object.Export().(*goja.Promise); ok {
-			return p
-		}
+	if object.ExportType() == promiseType {
+		return object.Export().(*goja.Promise)
 	}
 	then := object.Get("then")
 	if then == nil {
@@ -219,6 +218,8 @@ func (iso *Isolate) promiseOf(object *goja.Object) *goja.Promise {
 	return v.Export().(*goja.Promise)
 }
 
+var promiseType = reflect.TypeFor[*goja.Promise]()
+
 // awaitProgram turns a thenable into a promise, by syntax: scripts cannot
 // replace that.
 var awaitProgram = goja.MustCompile("await", "(async thenable => await thenable)", true)
@@ -232,8 +233,8 @@ func (iso *Isolate) settle() {
 	if l.main != nil && l.main.State() != goja.PromiseStatePending {
 		p := l.main
 		l.main = nil
-		iso.Track(p)
 		if p.State() == goja.PromiseStateRejected {
+			iso.trackRejection(p, goja.PromiseRejectionHandle)
 			iso.fail(iso.thrown(p.Result(), nil, KindAsync))
 		} else {
 			iso.fulfilled(p.Result())
@@ -324,9 +325,8 @@ var (
 func (iso *Isolate) jsonResult(v goja.Value) {
 	body := emptyResult
 	if v.ToBoolean() {
-		var text string
 		var ok bool
-		thrown := iso.runtime.Try(func() { text, ok = iso.StringifyJSON(v) })
+		thrown := iso.runtime.Try(func() { body, ok = iso.marshal(v) })
 		switch {
 		case thrown != nil:
 			failure := iso.thrown(thrown.Value(), thrown, KindResult)
@@ -343,7 +343,6 @@ func (iso *Isolate) jsonResult(v goja.Value) {
 			})
 			return
 		}
-		body = []byte(text)
 	}
 	iso.live.response = &Response{
 		Status:     http.StatusOK,
