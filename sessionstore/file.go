@@ -155,10 +155,7 @@ func (f *File) view(ctx context.Context, read func(tx *bolt.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	if err := e.db.View(read); err != nil {
-		return e.explain(err)
-	}
-	return nil
+	return e.view(read)
 }
 
 // write applies a change in a transaction that may hold others' changes too,

@@ -206,21 +206,20 @@ func (e *engine) run() {
 		case <-tick:
 			e.upkeep()
 		case <-e.stop:
-			for {
-				select {
-				case c := <-e.changes:
-					e.commit(e.gather(c))
-					continue
-				default:
-				}
-				break
-			}
-			e.saveRates()
-			e.closeErr = e.db.Close()
-			removeHolder(e.path)
+			e.finish()
 			return
 		}
 	}
+}
+
+// finish commits what was handed in before the stop, and releases the file.
+func (e *engine) finish() {
+	for len(e.changes) > 0 { // nobody else takes from it
+		e.commit(e.gather(<-e.changes))
+	}
+	e.saveRates()
+	removeHolder(e.path) // while it still is ours
+	e.closeErr = e.db.Close()
 }
 
 // gather returns first and the changes that wait behind it.
@@ -237,8 +236,9 @@ func (e *engine) gather(first *pendingChange) []*pendingChange {
 	return batch
 }
 
-// commit applies a batch in one transaction. Should that fail, each change is
-// tried in one of its own, so that the one at fault fails alone.
+// commit applies a batch in one transaction. Should a change of it fail, each
+// is tried in a transaction of its own, so that the one at fault fails alone.
+// Where it is the commit that failed, all fail: what became of it is unknown.
 func (e *engine) commit(batch []*pendingChange) {
 	wanted := batch[:0]
 	for _, c := range batch {
@@ -251,10 +251,11 @@ func (e *engine) commit(batch []*pendingChange) {
 	if len(wanted) == 0 {
 		return
 	}
-	err := e.update(wanted)
-	if err != nil && len(wanted) > 1 {
+	applied, err := e.update(wanted)
+	if err != nil && !applied && len(wanted) > 1 {
 		for _, c := range wanted {
-			c.done <- e.update([]*pendingChange{c})
+			_, err := e.update([]*pendingChange{c})
+			c.done <- err
 		}
 		return
 	}
@@ -263,35 +264,44 @@ func (e *engine) commit(batch []*pendingChange) {
 	}
 }
 
-func (e *engine) update(batch []*pendingChange) (err error) {
-	// A damaged page makes bbolt panic. That must not take the server with it.
-	defer func() {
-		if damage := recover(); damage != nil {
-			err = unavailable(fmt.Errorf("writing to %s: it is damaged: %v", e.path, damage))
-		}
-	}()
+// update runs a batch as one transaction. applied says that all changes could
+// be applied, so that an error is of the commit.
+func (e *engine) update(batch []*pendingChange) (applied bool, err error) {
+	defer e.recoverDamage(&err)
 	err = e.db.Update(func(tx *bolt.Tx) error {
 		for _, c := range batch {
 			if err := c.apply(tx); err != nil {
 				return err
 			}
 		}
+		applied = true
 		return nil
 	})
-	if err != nil {
-		return e.explain(err)
+	return applied, e.explain(err)
+}
+
+// view runs a read-only transaction.
+func (e *engine) view(read func(tx *bolt.Tx) error) (err error) {
+	defer e.recoverDamage(&err)
+	return e.explain(e.db.View(read))
+}
+
+// recoverDamage makes an error of bbolt's panic over a damaged page, which must
+// not take the server with it.
+func (e *engine) recoverDamage(err *error) {
+	if damage := recover(); damage != nil {
+		*err = unavailable(fmt.Errorf("%s is damaged: %v; restore it, or move it away to start anew", e.path, damage))
 	}
-	return nil
 }
 
 // explain makes what bbolt returned an error of the store; the store's own
 // errors pass.
 func (e *engine) explain(err error) error {
 	switch {
+	case err == nil, errors.Is(err, webtask.ErrSessionNotFound), errors.Is(err, webtask.ErrStoreUnavailable):
+		return err
 	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 		return unavailable(errClosed)
-	case errors.Is(err, webtask.ErrSessionNotFound), errors.Is(err, webtask.ErrStoreUnavailable):
-		return err
 	}
 	return unavailable(fmt.Errorf("%s: %w", e.path, err))
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -240,6 +242,52 @@ func TestFileBatchFailsApart(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A page that bbolt panics over fails the call, in reads as in writes.
+func TestFileDamagedPage(t *testing.T) {
+	f := openFile(t, filepath.Join(t.TempDir(), "store.db"), FileOptions{})
+	damage := func(*bolt.Tx) error { panic("page 7 already freed") }
+	for name, call := range map[string]func(context.Context, func(*bolt.Tx) error) error{"read": f.view, "write": f.write} {
+		err := call(t.Context(), damage)
+		if !errors.Is(err, webtask.ErrStoreUnavailable) || !strings.Contains(err.Error(), "page 7") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	save(t, f, session1, set("a", "1"))
+}
+
+// Where the disk takes no more, writes fail, all of a batch, and reads go on.
+func TestFileDiskFull(t *testing.T) {
+	f := openFile(t, filepath.Join(t.TempDir(), "store.db"), FileOptions{})
+	save(t, f, session1, set("a", "1"))
+	e := f.engine.Load()
+	e.db.MaxSize = 1 // bbolt refuses to grow the file, at the commit
+	large := set("a", strings.Repeat("x", compressAbove))
+	var group sync.WaitGroup
+	var failed atomic.Int64
+	const writers = 200 // more than the file has free pages for
+	for i := range writers {
+		group.Go(func() {
+			ref := webtask.SessionRef{Container: "acme", ID: strconv.Itoa(i)}
+			_, err := f.Save(t.Context(), ref, large)
+			if err == nil {
+				return
+			}
+			failed.Add(1)
+			if !errors.Is(err, webtask.ErrStoreUnavailable) {
+				t.Errorf("writing to a full disk: %v", err)
+			}
+			if _, err := f.Load(t.Context(), ref, hour); !errors.Is(err, webtask.ErrSessionNotFound) {
+				t.Errorf("a write that failed has happened: %v", err)
+			}
+		})
+	}
+	group.Wait()
+	if failed.Load() == 0 {
+		t.Fatal("no write failed")
+	}
+	wantValues(t, load(t, f, session1), "a", "1")
 }
 
 // Sweeping leaves nothing of what has expired: no record, index, count or

@@ -132,7 +132,7 @@ func (e *engine) saveRates() {
 	if len(changed) == 0 {
 		return
 	}
-	err := e.update([]*pendingChange{{apply: func(tx *bolt.Tx) error {
+	_, err := e.update([]*pendingChange{{apply: func(tx *bolt.Tx) error {
 		rates := tx.Bucket(bucketRates)
 		for k, c := range changed {
 			key := append(binary.BigEndian.AppendUint64(nil, uint64(k.period)), k.key...)

@@ -27,7 +27,7 @@ type sweeper struct {
 func (e *engine) upkeep() {
 	e.saveRates()
 	due := false
-	err := e.db.View(func(tx *bolt.Tx) error {
+	err := e.view(func(tx *bolt.Tx) error {
 		due = e.sweeper.due(tx, e.now()) || revocationsDue(tx, e.now())
 		return nil
 	})
@@ -40,7 +40,7 @@ func (e *engine) upkeep() {
 			}
 			return removeEndedRevocations(tx, e.now(), sweepSessions)
 		}}
-		err = e.update([]*pendingChange{c})
+		_, err = e.update([]*pendingChange{c})
 	}
 	if err != nil {
 		e.logger.Warn("sweeping the session store", zap.Error(err))
