@@ -39,10 +39,10 @@ func (s *sourceFiles) frame(at file.Position) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:%d:%d\n", at.Filename, at.Line, at.Column)
 	for number := first; number <= last; number++ {
-		line := strings.TrimRight(lines[number-1], "\r")
+		line := []rune(strings.TrimRight(lines[number-1], "\r"))
 		// A window around the column, the same for all lines.
 		from := max(0, at.Column-frameWidth*2/3)
-		shown := ""
+		var shown []rune
 		if from < len(line) {
 			shown = line[from:min(len(line), from+frameWidth)]
 		}
@@ -50,10 +50,10 @@ func (s *sourceFiles) frame(at file.Position) string {
 		if number == at.Line {
 			marker = '>'
 		}
-		fmt.Fprintf(&b, "%c %*d | %s\n", marker, gutter, number, strings.ToValidUTF8(shown, "?"))
+		fmt.Fprintf(&b, "%c %*d | %s\n", marker, gutter, number, string(shown))
 		if number == at.Line {
 			indent := max(0, min(at.Column-1-from, len(shown)))
-			fmt.Fprintf(&b, "  %*s | %s^\n", gutter, "", blank(shown[:indent]))
+			fmt.Fprintf(&b, "  %*s | %s^\n", gutter, "", blank(string(shown[:indent])))
 		}
 	}
 	return b.String()
