@@ -57,28 +57,31 @@ func (d destination) String() string {
 	if host == "" {
 		host = d.addr.String()
 	}
-	return net.JoinHostPort(host, strconv.Itoa(int(d.port)))
+	return hostport(host, d.port)
+}
+
+func hostport(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
 // parseDestination reads a URL's host (without brackets) and port.
 func parseDestination(host string, port uint16) (destination, error) {
-	asked := net.JoinHostPort(host, strconv.Itoa(int(port)))
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if addr.Zone() != "" {
-			return destination{}, &DeniedError{Host: asked, Addr: addr, Reason: "addresses with a zone are never reached; leave the zone out"}
+			return destination{}, &DeniedError{Host: hostport(host, port), Addr: addr, Reason: "addresses with a zone are never reached; leave the zone out"}
 		}
 		return destination{addr: effective(addr), port: port}, nil
 	}
 	name, err := normalizeName(host)
 	if err != nil {
-		return destination{}, &DeniedError{Host: asked, Reason: err.Error()}
+		return destination{}, &DeniedError{Host: hostport(host, port), Reason: err.Error()}
 	}
 	return destination{name: name, port: port}, nil
 }
 
 // checkHost decides what can be decided before the name is resolved. With a
-// nil error, resolved says whether a narrowing list still has to see the
-// address.
+// nil error, needsAddr says whether a narrowing list still has to see the
+// address behind the name.
 func (p *Policy) checkHost(d destination) (needsAddr bool, err error) {
 	if d.name == "" {
 		return false, p.checkAddr(d, d.addr, nil)
@@ -206,6 +209,6 @@ func denial(d destination, c class, what string, forbidden bool) string {
 	return subject + "; " + remedy(d.String())
 }
 
-func remedy(hostport string) string {
-	return "the operator can open it: egress allow " + hostport
+func remedy(destination string) string {
+	return "the operator can open it: egress allow " + destination
 }

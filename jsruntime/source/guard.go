@@ -16,11 +16,17 @@ const (
 	// maxChain bounds the tokens without a comma, a semicolon or a closing
 	// brace: prefix operators, a=a=a, a?b:a?b, if(a)if(a), a=>a=>a.
 	maxChain = 10000
+
+	// maxSequence bounds the commas between two semicolons that may be the
+	// comma operator, for which esbuild takes quadratic time: not those of an
+	// array, nor of an object with keys.
+	maxSequence = 10000
 )
 
 // CheckNesting refuses code that nests so deeply that a recursive parser would
-// exhaust its stack, which kills the process: some 100,000 levels do. The
-// error is a *CompileError without a File.
+// exhaust its stack, which kills the process (some 100,000 levels do), or that
+// holds an expression so long that a parser would take minutes. The error is a
+// *CompileError without a File.
 //
 // It is a cheap guard and no proof. It reads tokens as a JavaScript lexer
 // does, but guesses at a slash after a closing brace, and does not see levels
@@ -34,16 +40,25 @@ func CheckNesting(code string) error {
 	return s.scan()
 }
 
-// nestingScanner walks over code once. Its stack holds the open brackets: '('
-// or 'c' (a parenthesis after if, while, for, with: a regular expression may
-// follow it), '[', '{' and '`' (a template's ${).
+// nestingScanner walks over code once.
 type nestingScanner struct {
 	code  string
 	pos   int
-	stack []byte
+	level nestingLevel   // where pos is
+	stack []nestingLevel // those around it
 	chain int
 	regex bool   // a slash here begins a regular expression
 	word  string // the token before, when it was a word
+}
+
+// nestingLevel is what an open bracket began.
+type nestingLevel struct {
+	// bracket is 0 at the top, '(' or 'c' (a parenthesis after if, while, for
+	// or with: a regular expression may follow it), '[', '{' or '`' (a
+	// template's ${).
+	bracket byte
+	commas  int  // that may be operators
+	keyed   bool // a colon came after the last comma
 }
 
 func (s *nestingScanner) scan() error {
@@ -79,13 +94,14 @@ func (s *nestingScanner) scan() error {
 		default:
 			s.pos++
 			s.regex = true
-			if c == ',' || c == ';' {
-				s.chain = 0
-			}
+			s.punctuate(c)
 		}
 		s.chain++
 		if len(s.stack) > maxNesting {
 			return s.refuse(fmt.Sprintf("more than %d brackets are open at once", maxNesting))
+		}
+		if s.level.commas > maxSequence {
+			return s.refuse(fmt.Sprintf("more than %d expressions are joined by commas", maxSequence))
 		}
 		if s.chain > maxChain {
 			return s.refuse(fmt.Sprintf("one expression or statement has more than %d tokens without a comma, semicolon or closing brace", maxChain))
@@ -95,15 +111,17 @@ func (s *nestingScanner) scan() error {
 }
 
 func (s *nestingScanner) refuse(what string) error {
+	s.pos = min(s.pos, len(s.code)) // a last backslash leads beyond the end
 	return &CompileError{
 		Line:    1 + strings.Count(s.code[:s.pos], "\n"),
 		Column:  s.pos - (1 + strings.LastIndexByte(s.code[:s.pos], '\n')), // of what was just read
-		Message: "the code nests too deeply: " + what + "; split it up, or load large data as JSON",
+		Message: "the code is too complex: " + what + "; split it up, or load large data as JSON",
 	}
 }
 
 func (s *nestingScanner) open(c byte) {
-	s.stack = append(s.stack, c)
+	s.stack = append(s.stack, s.level)
+	s.level = nestingLevel{bracket: c}
 	s.pos++
 	s.regex = true
 }
@@ -114,15 +132,33 @@ func (s *nestingScanner) close(c byte) {
 	if len(s.stack) == 0 {
 		return
 	}
-	top := s.stack[len(s.stack)-1]
+	closed := s.level.bracket
+	s.level = s.stack[len(s.stack)-1]
 	s.stack = s.stack[:len(s.stack)-1]
 	switch {
-	case c == '}' && top == '`':
+	case c == '}' && closed == '`':
 		s.template()
 	case c == '}':
 		s.chain = 0
-	case top == 'c':
+	case closed == 'c':
 		s.regex = true
+	}
+}
+
+// punctuate takes note of what separates expressions.
+func (s *nestingScanner) punctuate(c byte) {
+	switch c {
+	case ':':
+		s.level.keyed = true
+	case ',':
+		s.chain = 0
+		if s.level.bracket != '[' && !(s.level.bracket == '{' && s.level.keyed) {
+			s.level.commas++
+		}
+		s.level.keyed = false
+	case ';':
+		s.chain = 0
+		s.level.commas = 0
 	}
 }
 

@@ -163,15 +163,15 @@ func (l *Loader) bundle(ctx context.Context, o origin, last *Bundle) (*Bundle, e
 	if err == nil && l.check != nil && (last == nil || last.Digest != b.Digest) {
 		err = l.check(ctx, b)
 	}
-	outcome := "ok"
-	if err != nil {
-		outcome = "error"
+	var fetch *FetchError
+	switch {
+	case err == nil:
+		l.observe("bundle", "ok", l.clock().Sub(started))
+		return b, nil
+	case !errors.As(err, &fetch): // else there was nothing to bundle
+		l.observe("bundle", "error", l.clock().Sub(started))
 	}
-	l.observe("bundle", outcome, l.clock().Sub(started))
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
+	return nil, err
 }
 
 // problemFields describe an error in the log, with its frame if it has one.

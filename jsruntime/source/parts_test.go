@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dop251/goja/parser"
+	"github.com/evanw/esbuild/pkg/api"
 	"github.com/go-sourcemap/sourcemap"
 )
 
@@ -91,6 +93,10 @@ func TestCheckNesting(t *testing.T) {
 		"conditions":           many("if(0)"),
 		"members":              "a" + many(".a"),
 		"calls":                "a" + many("()"),
+		"sequence":             many("0,"),
+		"sequence of calls":    many("f(),"),
+		"sequence in a block":  "{" + many("0,"),
+		"sequence in a group":  "(" + many("0,"),
 	}
 	for name, code := range refused {
 		err := CheckNesting(code)
@@ -101,6 +107,7 @@ func TestCheckNesting(t *testing.T) {
 	}
 	accepted := map[string]string{
 		"numbers":             "x = [" + many("1,") + "]",
+		"records":             "x = {" + many("a: 1, ") + "}",
 		"statements":          many("f(a / b) / g[1] / 2;\n"),
 		"functions":           many("function f(a) { return /[/)]/.test(a) ? (a) : 'it\\'s ((' }\n"),
 		"no semicolons":       many("if (a) { b = `${a} ( ${b}` }\n"),
@@ -212,16 +219,24 @@ func TestLargeVLQ(t *testing.T) {
 	}
 }
 
+// FuzzCheckNesting repeats short pieces of code: what the guard accepts must
+// not kill the parsers, which would end the fuzzing process.
 func FuzzCheckNesting(f *testing.F) {
-	f.Add("(/*)*/`${a/b}`")
-	f.Add("if(0)/}/")
-	f.Fuzz(func(t *testing.T, code string) {
-		// Repetition takes it over the size from which it looks.
-		if code = strings.Repeat(code, 1+guardFrom/(len(code)+1)); len(code) < 1<<16 {
-			s := nestingScanner{code: code, regex: true}
-			if s.scan() == nil && s.pos < len(code) {
-				t.Errorf("stopped at %d of %d", s.pos, len(code))
-			}
+	for _, seed := range []string{"(/*)*/", "`${a/b}`", "if(0)/}/;", "a=>", "else if(0){}", "(a)=>{", "'\\", "<a>", "x?.[", "new ", "class extends ", "0000,000"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, piece string) {
+		if piece == "" || len(piece) > 100 {
+			return
+		}
+		code := strings.Repeat(piece, 1+(300<<10)/len(piece))
+		if CheckNesting(code) != nil {
+			return
+		}
+		out := api.Transform(code, api.TransformOptions{Loader: api.LoaderTSX, TsconfigRaw: "{}", LogLevel: api.LogLevelSilent})
+		if len(out.Errors) == 0 {
+			// Both parsers say what is wrong; that they return is what counts.
+			_, _ = parser.ParseFile(nil, "", string(out.Code), 0, parser.WithDisableSourceMaps)
 		}
 	})
 }

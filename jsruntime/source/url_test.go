@@ -2,9 +2,14 @@ package source
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -199,6 +204,36 @@ func TestDefaultAllowIsHTTPS(t *testing.T) {
 	err := r.fail(t, webtask.CodeRef{Kind: webtask.CodeURL, Value: "http://127.0.0.1:1/x.js"})
 	if !strings.Contains(err.Error(), "code_allow http://127.0.0.1:1/*") {
 		t.Error(err)
+	}
+}
+
+func TestHTTPSNeedsNoPattern(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/plain.js" {
+			http.Redirect(w, r, "http://"+r.Host+"/main.js", http.StatusFound)
+			return
+		}
+		w.Write([]byte("module.exports = () => 1"))
+	}))
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	defer transport.CloseIdleConnections()
+	r := newRig(t, Options{Transport: transport})
+	ref := func(path string) webtask.CodeRef {
+		return webtask.CodeRef{Kind: webtask.CodeURL, Value: server.URL + path}
+	}
+	if got := result(t, r.load(t, ref("/main.js"))); got != int64(1) {
+		t.Error(got)
+	}
+	var allowed *NotAllowedError
+	if err := r.fail(t, ref("/plain.js")); !errors.As(err, &allowed) || !strings.Contains(err.Error(), "not https") {
+		t.Errorf("a redirect to http: %v", err)
+	}
+	var unknown *tls.CertificateVerificationError
+	if err := newRig(t, Options{}).fail(t, ref("/main.js")); !errors.As(err, &unknown) {
+		t.Errorf("an unknown authority: %v", err)
 	}
 }
 
@@ -400,6 +435,75 @@ func TestRedirectsAreFollowed(t *testing.T) {
 	if b.Name != s.URL+"/latest.js?…" || strings.Contains(b.Code+string(b.Map), "s3cret") {
 		t.Errorf("the bundle tells the query: %s", b.Name)
 	}
+}
+
+// Many requests while code changes, breaks and comes back: every one gets a
+// version that was good at some time.
+func TestLoadWhileCodeChanges(t *testing.T) {
+	dir := t.TempDir()
+	s := newSite(t, map[string]string{"/a.js": "module.exports = () => 0"})
+	write(t, dir, map[string]string{"a.js": "module.exports = () => 0"})
+	options := from(s)
+	options.CacheDir = t.TempDir()
+	options.Check = func(_ context.Context, b *Bundle) error {
+		if strings.Contains(b.Code, "bad") {
+			return errors.New("bad")
+		}
+		return nil
+	}
+	r := newRig(t, options)
+	refs := []webtask.CodeRef{s.ref("/a.js"), fileRef(filepath.Join(dir, "a.js"))}
+	for _, ref := range refs {
+		r.load(t, ref)
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				b, err := r.Load(context.Background(), refs[i%2], "", webtask.Limits{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if strings.Contains(b.Code, "bad") {
+					t.Error("a version that failed its check was handed out")
+					return
+				}
+			}
+		})
+	}
+	for i := range 24 {
+		content := fmt.Sprintf("module.exports = () => %d", i)
+		switch i % 4 {
+		case 1:
+			content = "module.exports = 'bad'"
+		case 2:
+			content = "module.exports = ("
+		case 3:
+			s.handle("/a.js", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+		default:
+			s.handle("/a.js", nil)
+		}
+		s.set("/a.js", content)
+		temp := filepath.Join(dir, "temp")
+		write(t, dir, map[string]string{"temp": content})
+		if err := os.Rename(temp, filepath.Join(dir, "a.js")); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.advance(5 * time.Minute)
+		for _, ref := range refs {
+			r.load(t, ref)
+			awaitFlight(r, ref)
+		}
+	}
+	close(done)
+	wg.Wait()
 }
 
 func TestMemoryIsBounded(t *testing.T) {
