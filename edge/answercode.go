@@ -1,9 +1,9 @@
 package edge
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"path"
 	"strings"
@@ -56,7 +56,7 @@ func answerCode(err error) *Answer {
 // place says where in the author's code an error is. The folder of a file is
 // the operator's business.
 func place(e *source.CompileError) string {
-	file := e.File
+	file, _, _ := strings.Cut(e.File, "?")
 	if strings.HasPrefix(file, "/") || strings.Contains(file, "://") {
 		file = path.Base(file)
 	}
@@ -69,7 +69,10 @@ func place(e *source.CompileError) string {
 // unreachable words why code could not be had, without the addresses and paths
 // that its cause may name.
 func unreachable(e *source.FetchError) string {
-	var denied *egress.DeniedError
+	var (
+		denied *egress.DeniedError
+		dns    *net.DNSError
+	)
 	switch {
 	case !strings.Contains(e.URL, "://"):
 		return "its file cannot be read."
@@ -77,8 +80,8 @@ func unreachable(e *source.FetchError) string {
 		return fmt.Sprintf("its origin answered %d.", e.Status)
 	case errors.As(e.Err, &denied):
 		return denied.Error() + "."
-	case errors.Is(e.Err, context.DeadlineExceeded):
-		return "its origin did not answer in time."
+	case errors.As(e.Err, &dns):
+		return "the name of its origin cannot be resolved."
 	default:
 		return "its origin cannot be reached."
 	}

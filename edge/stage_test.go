@@ -43,6 +43,8 @@ type stage struct {
 	infos []*RequestInfo
 	errs  []error
 	next  Next // nil: answers 299
+
+	served chan struct{} // one value for each request that Serve is through with, up to a bound
 }
 
 // origin serves code by path.
@@ -79,7 +81,7 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // newStage puts up an edge over a store; change may alter its options.
 func newStage(t *testing.T, s store, change func(*Options)) *stage {
 	t.Helper()
-	st := &stage{T: t, origin: &origin{code: map[string]http.HandlerFunc{}}, store: s, clock: newClock(), route: &Route{}}
+	st := &stage{T: t, origin: &origin{code: map[string]http.HandlerFunc{}}, store: s, clock: newClock(), route: &Route{}, served: make(chan struct{}, 1000)}
 	codeServer := httptest.NewServer(st.origin)
 	t.Cleanup(codeServer.Close)
 	st.origin.url = codeServer.URL
@@ -151,6 +153,10 @@ func (st *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	st.mu.Lock()
 	st.infos, st.errs = append(st.infos, info), append(st.errs, err)
 	st.mu.Unlock()
+	select {
+	case st.served <- struct{}{}:
+	default:
+	}
 	var answer *Answer
 	if errors.As(err, &answer) {
 		http.Error(w, "handed on", answer.Status)
@@ -246,5 +252,15 @@ func (st *stage) noLeak(secrets ...string) {
 				st.Errorf("the log entry %q holds a secret", entry.Message)
 			}
 		}
+	}
+}
+
+// await waits for an event.
+func (st *stage) await(event <-chan struct{}) {
+	st.Helper()
+	select {
+	case <-event:
+	case <-testContext(st).Done():
+		st.Fatal("it never happened")
 	}
 }
