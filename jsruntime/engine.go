@@ -230,7 +230,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		defer cancel()
 		err = e.drain(grace)
 	}
-	e.Flush("", "")
+	e.flush("", "", discardClosed)
 	e.watchdog.close()
 	if err != nil {
 		return fmt.Errorf("closing the runtime: %d requests did not end: %w", e.active.Load(), err)
@@ -295,9 +295,13 @@ func (e *Engine) Stats() []PoolStats {
 // container, or all when both are empty. Busy ones end with their request. It
 // returns how many there were.
 func (e *Engine) Flush(container, key string) (flushed int) {
+	return e.flush(container, key, discardFlushed)
+}
+
+func (e *Engine) flush(container, key, reason string) (flushed int) {
 	for _, c := range e.allContainers() {
 		if container == "" || container == c.name {
-			flushed += c.flush(key)
+			flushed += c.flush(key, reason)
 		}
 	}
 	return flushed

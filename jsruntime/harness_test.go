@@ -89,12 +89,17 @@ func (w fakeWeb) Install(iso *jsruntime.Isolate) error {
 		})
 		return rt.ToValue(p)
 	}
+	crash := func(goja.FunctionCall) goja.Value {
+		iso.Async(func(context.Context) func() { panic("a defect") })
+		return nil
+	}
+	crashNow := func(goja.FunctionCall) goja.Value { panic("a defect") }
 	log := func(call goja.FunctionCall) goja.Value {
 		iso.Log(jsruntime.LogInfo, call.Argument(0).String(), "")
 		return nil
 	}
 	for name, f := range map[string]func(goja.FunctionCall) goja.Value{
-		"setTimeout": timer(false), "setInterval": timer(true), "clearTimeout": clearTimer, "gate": gate, "log": log,
+		"setTimeout": timer(false), "setInterval": timer(true), "clearTimeout": clearTimer, "gate": gate, "log": log, "crash": crash, "crashNow": crashNow,
 	} {
 		if err := rt.Set(name, f); err != nil {
 			return err

@@ -3,6 +3,7 @@ package jsruntime
 import (
 	"container/heap"
 	"context"
+	"runtime/debug"
 	"time"
 
 	"github.com/dop251/goja"
@@ -23,8 +24,15 @@ func (iso *Isolate) Async(work func(ctx context.Context) (finish func())) {
 	e.active.Add(1)
 	go func() {
 		defer e.leave()
-		finish := work(ctx)
-		iso.queue.post(seq, task{run: finish, async: true})
+		var finish func()
+		defer func() {
+			if x := recover(); x != nil {
+				stack := debug.Stack()
+				finish = func() { iso.panicked(x, stack) }
+			}
+			iso.queue.post(seq, task{run: finish, async: true})
+		}()
+		finish = work(ctx)
 	}()
 }
 
@@ -254,8 +262,8 @@ func (iso *Isolate) tail() {
 			iso.park(nil, until)
 		}
 	}
-	if l.failure != nil {
-		iso.report(l.failure)
+	if l.failure != nil && !l.bodyOpen() {
+		iso.report(l.failure) // else who reads the body learns it
 	}
 	iso.finish()
 }

@@ -118,6 +118,25 @@ func TestCallerGoesAway(t *testing.T) {
 	}
 }
 
+// A defect of the platform costs the request and its isolate, nothing else.
+func TestPanicsAreContained(t *testing.T) {
+	b := newBench(t, jsruntime.Options{})
+	for _, code := range []string{`module.exports = cb => crash()`, `module.exports = cb => crashNow()`, `crashNow()`} {
+		spec := b.spec(code, jsruntime.SpecOptions{})
+		for range 2 {
+			_, err := b.engine.Do(context.Background(), spec, request(newHost()))
+			if err == nil || !strings.Contains(err.Error(), "engine failed: a defect") {
+				t.Errorf("%s: got %v", code, err)
+			}
+		}
+	}
+	for _, stats := range b.engine.Stats() {
+		if stats.Idle+stats.Busy != 0 {
+			t.Errorf("an isolate of unknown state is kept: %+v", stats)
+		}
+	}
+}
+
 func TestTimeLimits(t *testing.T) {
 	short := webtask.Limits{CPUTime: 20 * time.Millisecond}
 	for name, test := range map[string]struct {

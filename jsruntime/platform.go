@@ -17,6 +17,12 @@ type WebPlatform interface {
 
 	// ReadResponse turns what a Web-model handler returned into a Response.
 	// A value that is no Response is a *ScriptError that says so.
+	//
+	// Response.Body is read on the goroutine of who called Do; its Close may
+	// come from any goroutine, must be idempotent and must end a Read that
+	// waits. Unless it is PassThrough, the isolate stays with the request
+	// until it ended. A PassThrough body must not depend on the isolate, nor
+	// be closed by OnRequestEnd; the request's context lives as long as it.
 	ReadResponse(iso *Isolate, v goja.Value) (*Response, error)
 }
 
@@ -26,7 +32,9 @@ type NodePlatform interface {
 	Install(iso *Isolate) error
 
 	// NewExchange returns the (req, res) pair of the Node model. What the
-	// handler writes to res reaches w: the head once, then the body.
+	// handler writes to res reaches w: the head once, then the body. req.Body
+	// is memory when the body was read beforehand, else it may block and is
+	// to be read by Async.
 	NewExchange(iso *Isolate, req *Request, w ResponseWriter) (reqObj, resObj goja.Value, err error)
 }
 

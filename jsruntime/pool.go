@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Why an isolate was thrown away.
@@ -57,7 +58,7 @@ type pool struct {
 var errPoolGone = errors.New("pool was removed")
 
 // acquire returns an isolate of the pool, waiting for one if need be.
-func (p *pool) acquire(ctx context.Context, spec *Spec) (*Isolate, error) {
+func (p *pool) acquire(ctx context.Context, spec *Spec, deadline time.Time) (*Isolate, error) {
 	c := p.container
 	c.mu.Lock()
 	if p.gone.Load() {
@@ -77,7 +78,7 @@ func (p *pool) acquire(ctx context.Context, spec *Spec) (*Isolate, error) {
 		c.mu.Unlock()
 		return p.create(spec)
 	}
-	return p.enqueue(ctx, spec)
+	return p.enqueue(ctx, spec, deadline)
 }
 
 // reserve takes a place for one more isolate of p, throwing away an idle one of
@@ -229,7 +230,7 @@ func (c *container) oldestUse() (at int64, ok bool) {
 }
 
 // flush discards the isolates of a key; of all when it is empty.
-func (c *container) flush(key string) (flushed int) {
+func (c *container) flush(key, reason string) (flushed int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.pools {
@@ -239,7 +240,7 @@ func (c *container) flush(key string) (flushed int) {
 		flushed += p.count
 		p.flushed = p.created
 		for len(p.idle) > 0 {
-			c.drop(p.takeOldest(), discardFlushed)
+			c.drop(p.takeOldest(), reason)
 		}
 	}
 	c.serveQueue()

@@ -66,6 +66,21 @@ func TestQueueIsBounded(t *testing.T) {
 	group.Wait()
 }
 
+func TestQueueingCountsTowardsTheTimeout(t *testing.T) {
+	b := newBench(t, jsruntime.Options{QueueWait: time.Hour})
+	spec := b.spec(`module.exports = cb => gate("busy").then(() => cb())`, jsruntime.SpecOptions{Limits: webtask.Limits{Isolates: 1}})
+	var group sync.WaitGroup
+	group.Go(func() { b.do(spec, request(newHost())) })
+	b.gates.await("busy", 1)
+	late := request(newHost())
+	late.Deadline = time.Now().Add(10 * time.Millisecond)
+	if failure := fails[*jsruntime.LimitError](b, spec, late); failure.Limit != "timeout" {
+		t.Errorf("got %v", failure)
+	}
+	b.gates.release("busy")
+	group.Wait()
+}
+
 func TestQueuedCallerGoesAway(t *testing.T) {
 	b := newBench(t, jsruntime.Options{})
 	spec := b.spec(`module.exports = cb => gate("busy").then(() => cb())`, jsruntime.SpecOptions{Limits: webtask.Limits{Isolates: 1}})

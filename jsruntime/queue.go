@@ -8,9 +8,10 @@ import (
 
 // waiter is a request that waits for an isolate of pool.
 type waiter struct {
-	pool  *pool
-	since time.Time
-	grant chan grant
+	pool     *pool
+	since    time.Time
+	deadline time.Time // of the request
+	grant    chan grant
 }
 
 // grant gives an isolate, or, when it is nil, a place to make one in.
@@ -25,13 +26,13 @@ const impatience = 100 * time.Millisecond
 
 // enqueue waits in the container's queue. It is called with the mutex held and
 // releases it.
-func (p *pool) enqueue(ctx context.Context, spec *Spec) (*Isolate, error) {
+func (p *pool) enqueue(ctx context.Context, spec *Spec, deadline time.Time) (*Isolate, error) {
 	c, e := p.container, p.container.engine
 	if len(c.waiting) >= e.options.QueueLength {
 		c.mu.Unlock()
 		return nil, c.queueError()
 	}
-	w := &waiter{pool: p, since: e.clock.Now(), grant: make(chan grant, 1)}
+	w := &waiter{pool: p, since: e.clock.Now(), deadline: deadline, grant: make(chan grant, 1)}
 	c.waiting = append(c.waiting, w)
 	c.queued.Add(1)
 	e.queued.Add(1)
@@ -153,8 +154,16 @@ func (c *container) serveQueue() {
 func (c *container) tend(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.waiting) > 0 && now.Sub(c.waiting[0].since) >= c.engine.options.QueueWait {
-		c.dequeue(0).grant <- grant{err: c.queueError()}
+	for i := 0; i < len(c.waiting); {
+		w := c.waiting[i]
+		switch {
+		case now.Sub(w.since) >= c.engine.options.QueueWait:
+			c.dequeue(i).grant <- grant{err: c.queueError()}
+		case !now.Before(w.deadline):
+			c.dequeue(i).grant <- grant{err: timeoutError(w.pool.spec)}
+		default:
+			i++
+		}
 	}
 	c.serveQueue()
 }

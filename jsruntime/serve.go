@@ -24,7 +24,7 @@ func (e *Engine) Do(ctx context.Context, spec *Spec, req *Request) (*Response, e
 	if deadline.IsZero() {
 		deadline = e.clock.Now().Add(spec.Limits.Timeout)
 	}
-	iso, raw, err := e.prepare(ctx, spec, req)
+	iso, raw, err := e.prepare(ctx, spec, req, deadline)
 	if err != nil {
 		e.leave()
 		return nil, err
@@ -34,7 +34,7 @@ func (e *Engine) Do(ctx context.Context, spec *Spec, req *Request) (*Response, e
 
 // prepare reads the body, when the handler wants it read, and then takes an
 // isolate: a slow client shall not hold one.
-func (e *Engine) prepare(ctx context.Context, spec *Spec, req *Request) (iso *Isolate, raw *rawBody, err error) {
+func (e *Engine) prepare(ctx context.Context, spec *Spec, req *Request, deadline time.Time) (iso *Isolate, raw *rawBody, err error) {
 	for {
 		p := e.poolOf(spec)
 		if raw == nil && wantsBody(model(p.model.Load()), spec, req) {
@@ -42,7 +42,7 @@ func (e *Engine) prepare(ctx context.Context, spec *Spec, req *Request) (iso *Is
 				return nil, nil, err
 			}
 		}
-		if iso, err = p.acquire(ctx, spec); err != errPoolGone {
+		if iso, err = p.acquire(ctx, spec, deadline); err != errPoolGone {
 			return iso, raw, err
 		}
 	}
@@ -53,7 +53,10 @@ func (iso *Isolate) serve(ctx context.Context, spec *Spec, req *Request, deadlin
 	iso.begin(ctx, spec, req, deadline, raw)
 	l := &iso.live
 	if raw == nil && wantsBody(iso.handler.model, spec, req) {
+		// The first request of a program shows what it wants.
+		iso.pool.container.park()
 		raw, err := readBody(spec, req)
+		iso.pool.container.unpark()
 		if err != nil {
 			iso.finish()
 			return nil, err

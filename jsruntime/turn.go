@@ -1,6 +1,8 @@
 package jsruntime
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -21,7 +23,7 @@ type turn struct {
 	deadline  atomic.Int64 // wall clock, Unix nanoseconds; 0: none
 	cpuLimit  int64        // nanoseconds of one turn
 	wallLimit int64        // of which deadline is the end
-	cause     atomic.Pointer[LimitError]
+	cause     error        // of the interrupt; written before the phase that says so
 
 	// seen and since are the watchdog's: the turn it saw last, and when first.
 	seen  uint64
@@ -52,11 +54,11 @@ func (t *turn) end() (interrupted bool) {
 	return true
 }
 
-// interrupt stops the turn, if it is still running, because of limit.
-func (t *turn) interrupt(word uint64, rt *goja.Runtime, limit *LimitError) {
-	t.cause.Store(limit)
+// interrupt stops the turn, if it is still running, because of cause.
+func (t *turn) interrupt(word uint64, rt *goja.Runtime, cause error) {
 	if t.word.CompareAndSwap(word, word-turnRunning+turnInterrupting) {
-		rt.Interrupt(limit)
+		t.cause = cause
+		rt.Interrupt(cause)
 		t.word.Store(word - turnRunning + turnInterrupted)
 	}
 }
@@ -77,9 +79,7 @@ func (iso *Isolate) enter(f func()) {
 	iso.guarded(f)
 	if iso.turn.end() {
 		iso.condemn(discardLimit)
-		if limit := iso.turn.cause.Load(); limit != nil {
-			iso.live.fatal(limit)
-		}
+		iso.live.fatal(iso.turn.cause)
 	}
 	slots.release()
 }
@@ -111,13 +111,18 @@ func (iso *Isolate) crashed(x any) {
 	case *goja.InterruptedError, *goja.StackOverflowError:
 		iso.Uncaught(x.(error))
 	default:
-		iso.engine.logger.Error("JavaScript engine panicked",
-			zap.String("container", iso.spec.Container),
-			zap.Any("panic", x),
-			zap.ByteString("stack", debug.Stack()))
-		iso.condemn(discardError)
-		iso.live.fatal(fmt.Errorf("the JavaScript engine failed: %v", x))
+		iso.panicked(x, debug.Stack())
 	}
+}
+
+// panicked ends the request after a defect of the engine or the platform.
+func (iso *Isolate) panicked(x any, stack []byte) {
+	iso.engine.logger.Error("JavaScript engine panicked",
+		zap.String("container", iso.spec.Container),
+		zap.Any("panic", x),
+		zap.ByteString("stack", stack))
+	iso.condemn(discardError)
+	iso.live.fatal(fmt.Errorf("the JavaScript engine failed: %v", x))
 }
 
 // Uncaught reports an error that a goja.Callable returned where no script can
@@ -128,11 +133,7 @@ func (iso *Isolate) Uncaught(err error) {
 	case nil:
 	case *goja.InterruptedError:
 		iso.condemn(discardLimit)
-		if limit, ok := err.Value().(*LimitError); ok {
-			iso.live.fatal(limit)
-		} else {
-			iso.live.fatal(err)
-		}
+		iso.live.fatal(cmp.Or(errors.Unwrap(err), error(err)))
 	case *goja.StackOverflowError:
 		iso.condemn(discardError)
 		iso.live.fatal(iso.overflowError(err))

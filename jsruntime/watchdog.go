@@ -153,7 +153,7 @@ func (w *watchdog) scan(now int64) (busy bool) {
 		case deadline != 0 && now >= deadline:
 			t.interrupt(word, iso.runtime, limitError("timeout", time.Duration(t.wallLimit).String(), statusTimeout))
 		case w.engine.killed.Load():
-			t.interrupt(word, iso.runtime, limitError("shutdown", "", statusThrow))
+			t.interrupt(word, iso.runtime, ErrClosed)
 		}
 	}
 	return busy
