@@ -46,6 +46,26 @@ var bodyAccessors = []accessor{
 	{"bodyUsed", get(func(r *realm, owner bodyOwner) goja.Value { return r.rt.ToValue(owner.bodyOf().used()) }), nil},
 }
 
+// includeBody adds the Body mixin to a class. Request and Response share the
+// functions: they accept either.
+func (r *realm) includeBody(c *class) {
+	if r.bodyFunctions == nil {
+		r.bodyFunctions = make(map[string]goja.Value, len(bodyMethods)+len(bodyAccessors))
+		for _, m := range bodyMethods {
+			r.bodyFunctions[m.name] = r.function(m)
+		}
+		for _, a := range bodyAccessors {
+			r.bodyFunctions[a.name], _ = r.accessorFunctions(a)
+		}
+	}
+	for _, m := range bodyMethods {
+		r.must(c.prototype.DefineDataProperty(m.name, r.bodyFunctions[m.name], goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_TRUE))
+	}
+	for _, a := range bodyAccessors {
+		r.must(c.prototype.DefineAccessorProperty(a.name, r.bodyFunctions[a.name], nil, goja.FLAG_TRUE, goja.FLAG_TRUE))
+	}
+}
+
 // bodyText is UTF-8 decode: without a byte order mark.
 func bodyText(data []byte) string { return decodeUTF8(strings.TrimPrefix(string(data), "\ufeff")) }
 

@@ -1,6 +1,9 @@
 package webapi
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/dop251/goja"
 )
 
@@ -212,13 +215,51 @@ func (r *realm) defineMethod(o *goja.Object, m method) {
 }
 
 func (r *realm) defineAccessor(o *goja.Object, a accessor) {
-	getter := r.function(method{name: "get " + a.name, call: a.get})
-	var setter goja.Value
+	getter, setter := r.accessorFunctions(a)
+	r.must(o.DefineAccessorProperty(a.name, getter, setter, goja.FLAG_TRUE, goja.FLAG_TRUE))
+}
+
+func (r *realm) accessorFunctions(a accessor) (getter, setter goja.Value) {
+	getter = r.function(method{name: "get " + a.name, call: a.get})
 	if a.set != nil {
 		setter = r.function(method{name: "set " + a.name, length: 1, call: a.set})
 	}
-	r.must(o.DefineAccessorProperty(a.name, getter, setter, goja.FLAG_TRUE, goja.FLAG_TRUE))
+	return getter, setter
 }
+
+// pendingMethods is the prototype of an object whose methods become its own when
+// they are first looked up.
+type pendingMethods struct {
+	r       *realm
+	target  *goja.Object
+	methods map[string]method
+}
+
+// Get implements goja.DynamicObject.
+func (p *pendingMethods) Get(name string) goja.Value {
+	m, ok := p.methods[name]
+	if !ok {
+		return nil
+	}
+	delete(p.methods, name)
+	p.r.defineMethod(p.target, m)
+	return p.target.Get(name)
+}
+
+// Has implements goja.DynamicObject.
+func (p *pendingMethods) Has(name string) bool {
+	_, ok := p.methods[name]
+	return ok
+}
+
+// Set implements goja.DynamicObject.
+func (p *pendingMethods) Set(string, goja.Value) bool { return false }
+
+// Delete implements goja.DynamicObject.
+func (p *pendingMethods) Delete(string) bool { return false }
+
+// Keys implements goja.DynamicObject: for (name in object) finds all methods.
+func (p *pendingMethods) Keys() []string { return slices.Sorted(maps.Keys(p.methods)) }
 
 // defineSymbol defines a method under a symbol.
 func (r *realm) defineSymbol(o *goja.Object, symbol *goja.Symbol, f goja.Value) {

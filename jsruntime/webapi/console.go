@@ -20,33 +20,47 @@ type console struct {
 // maxLabels bounds the labels of count and time that an isolate remembers.
 const maxLabels = 1000
 
-// newConsole returns the namespace object.
+// newConsole returns the namespace object. Its methods are made as they are
+// first looked up: most scripts use one or two.
 func (r *realm) newConsole() goja.Value {
 	r.console = &console{counts: make(map[string]int), timers: make(map[string]time.Time)}
-	o := r.rt.CreateObject(r.rt.NewObject())
-	for _, level := range []struct {
-		name  string
-		level jsruntime.LogLevel
-	}{
-		{"log", jsruntime.LogInfo}, {"info", jsruntime.LogInfo}, {"debug", jsruntime.LogDebug},
-		{"warn", jsruntime.LogWarn}, {"error", jsruntime.LogError},
-	} {
-		r.defineMethod(o, method{level.name, 0, func(r *realm, call goja.FunctionCall) goja.Value {
-			r.print(level.level, call.Arguments)
-			return undefined()
-		}})
+	pending := &pendingMethods{r: r, methods: make(map[string]method, len(consoleMethods))}
+	for _, m := range consoleMethods {
+		pending.methods[m.name] = m
 	}
-	for _, m := range []method{
-		{"trace", 0, consoleTrace}, {"assert", 0, consoleAssert}, {"dir", 0, consoleDir}, {"dirxml", 0, consoleDir},
-		{"table", 0, consoleDir}, {"clear", 0, consoleClear},
-		{"count", 0, consoleCount}, {"countReset", 0, consoleCountReset},
-		{"group", 0, consoleGroup}, {"groupCollapsed", 0, consoleGroup}, {"groupEnd", 0, consoleGroupEnd},
-		{"time", 0, consoleTime}, {"timeLog", 0, consoleTimeLog}, {"timeEnd", 0, consoleTimeEnd},
-	} {
-		r.defineMethod(o, m)
-	}
+	o := r.rt.CreateObject(r.rt.NewDynamicObject(pending))
+	pending.target = o
 	r.must(o.DefineDataPropertySymbol(goja.SymToStringTag, r.rt.ToValue("console"), goja.FLAG_FALSE, goja.FLAG_TRUE, goja.FLAG_FALSE))
 	return o
+}
+
+var consoleMethods = []method{
+	{"log", 0, printing(jsruntime.LogInfo)},
+	{"info", 0, printing(jsruntime.LogInfo)},
+	{"debug", 0, printing(jsruntime.LogDebug)},
+	{"warn", 0, printing(jsruntime.LogWarn)},
+	{"error", 0, printing(jsruntime.LogError)},
+	{"trace", 0, consoleTrace},
+	{"assert", 0, consoleAssert},
+	{"dir", 0, consoleDir},
+	{"dirxml", 0, consoleDir},
+	{"table", 0, consoleDir},
+	{"clear", 0, consoleClear},
+	{"count", 0, consoleCount},
+	{"countReset", 0, consoleCountReset},
+	{"group", 0, consoleGroup},
+	{"groupCollapsed", 0, consoleGroup},
+	{"groupEnd", 0, consoleGroupEnd},
+	{"time", 0, consoleTime},
+	{"timeLog", 0, consoleTimeLog},
+	{"timeEnd", 0, consoleTimeEnd},
+}
+
+func printing(level jsruntime.LogLevel) func(*realm, goja.FunctionCall) goja.Value {
+	return func(r *realm, call goja.FunctionCall) goja.Value {
+		r.print(level, call.Arguments)
+		return undefined()
+	}
 }
 
 // print is "Logger" with "Formatter" and "Printer": one line for the log.

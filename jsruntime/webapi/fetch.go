@@ -39,7 +39,7 @@ func (r *realm) send(s *request, p *promise) {
 	if s.signal != nil && s.signal.aborted() {
 		panic(s.signal.reason)
 	}
-	r.countSubrequest(in)
+	r.countSubrequest()
 	out := &jsruntime.FetchRequest{Method: s.method, URL: s.href(), Header: s.headers.list.Clone(), Redirect: s.options.redirect}
 	for _, name := range hopHeaders {
 		delete(out.Header, name)
@@ -62,9 +62,9 @@ func (r *realm) send(s *request, p *promise) {
 }
 
 // countSubrequest counts the fetches of one request against its limit.
-func (r *realm) countSubrequest(in *jsruntime.Request) {
-	if r.counted != in {
-		r.counted, r.subrequests = in, 0
+func (r *realm) countSubrequest() {
+	if ctx := r.iso.Context(); r.counted != ctx { // each request has its own
+		r.counted, r.subrequests = ctx, 0
 	}
 	r.subrequests++
 	if limit := r.iso.Limits().Subrequests; limit > 0 && r.subrequests > limit {

@@ -1,6 +1,8 @@
 package webapi
 
 import (
+	"context"
+
 	"github.com/dop251/goja"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
@@ -12,7 +14,7 @@ type realm struct {
 	iso      *jsruntime.Isolate
 	rt       *goja.Runtime
 
-	counted     *jsruntime.Request // whose fetches subrequests counts
+	counted     context.Context // of the request whose fetches subrequests counts
 	subrequests int
 
 	// pristine is the global object that goja made. Scripts get another one
@@ -24,6 +26,8 @@ type realm struct {
 	describer goja.Callable            // see descriptors
 	loops     map[string]goja.Callable // see forEach
 	console   *console
+
+	bodyFunctions map[string]goja.Value // of the Body mixin, see includeBody
 
 	iteratorPrototype *goja.Object
 	uint8Array        *goja.Object

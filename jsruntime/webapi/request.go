@@ -50,8 +50,9 @@ func requestClass() *classDef {
 			s := r.newRequest(call.Argument(0), call.Argument(1))
 			r.attach(call.This, s)
 		},
-		methods: append([]method{{"clone", 0, on(cloneRequest)}}, bodyMethods...),
-		accessors: append([]accessor{
+		finish:  (*realm).includeBody,
+		methods: []method{{"clone", 0, on(cloneRequest)}},
+		accessors: []accessor{
 			text("method", func(s *request) string { return s.method }),
 			text("url", (*request).href),
 			{"headers", get(func(r *realm, s *request) goja.Value { return r.headersObject(&s.headers) }), nil},
@@ -66,7 +67,7 @@ func requestClass() *classDef {
 			text("destination", func(*request) string { return "" }),
 			text("duplex", func(*request) string { return "half" }),
 			{"keepalive", get(func(r *realm, s *request) goja.Value { return r.rt.ToValue(s.options.keepalive) }), nil},
-		}, bodyAccessors...),
+		},
 	}
 }
 

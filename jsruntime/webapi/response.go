@@ -37,8 +37,9 @@ func responseClass() *classDef {
 			{"json", 1, responseJSON},
 			{"redirect", 1, responseRedirect},
 		},
-		methods: append([]method{{"clone", 0, on(cloneResponse)}}, bodyMethods...),
-		accessors: append([]accessor{
+		finish:  (*realm).includeBody,
+		methods: []method{{"clone", 0, on(cloneResponse)}},
+		accessors: []accessor{
 			{"type", get(func(r *realm, s *response) goja.Value { return r.rt.ToValue(s.kind) }), nil},
 			{"url", get(func(r *realm, s *response) goja.Value { return r.rt.ToValue(s.url) }), nil},
 			{"redirected", get(func(r *realm, s *response) goja.Value { return r.rt.ToValue(s.redirected) }), nil},
@@ -46,7 +47,7 @@ func responseClass() *classDef {
 			{"ok", get(func(r *realm, s *response) goja.Value { return r.rt.ToValue(s.status >= 200 && s.status <= 299) }), nil},
 			{"statusText", get(func(r *realm, s *response) goja.Value { return r.byteString(s.statusText) }), nil},
 			{"headers", get(func(r *realm, s *response) goja.Value { return r.headersObject(&s.headers) }), nil},
-		}, bodyAccessors...),
+		},
 	}
 }
 

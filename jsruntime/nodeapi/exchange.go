@@ -1,0 +1,328 @@
+package nodeapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/dop251/goja"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime"
+)
+
+// exchange is one request and its response. Scripts name it by number: they may
+// keep req and res beyond the request, and then must not reach the next one's.
+type exchange struct {
+	r      *realm
+	id     int64
+	req    *jsruntime.Request
+	w      jsruntime.ResponseWriter
+	header http.Header // of the response
+}
+
+// chunkSize is how much of a body becomes one data event at most (Node.js reads
+// 64 KiB at once).
+const chunkSize = 64 << 10
+
+func (x *exchange) hasBody() bool {
+	return x.req.Body != nil && x.req.Body != http.NoBody && x.req.Length != 0
+}
+
+// path is req.url: path and query as the caller sent them, without what the
+// script must not see.
+func (x *exchange) path() string {
+	path := x.req.URL
+	if _, rest, found := strings.Cut(path, "://"); found {
+		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+			path = rest[i:]
+		} else {
+			path = "/"
+		}
+	}
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	base, query, found := strings.Cut(path, "?")
+	if !found || x.req.Query == nil {
+		return path
+	}
+	var kept []string
+	for part := range strings.SplitSeq(query, "&") {
+		if name, _, _ := strings.Cut(part, "="); !x.req.Query(unescape(name)) {
+			kept = append(kept, part)
+		}
+	}
+	if len(kept) == 0 {
+		return base
+	}
+	return base + "?" + strings.Join(kept, "&")
+}
+
+func unescape(s string) string {
+	if plain, err := url.QueryUnescape(s); err == nil {
+		return plain
+	}
+	return s
+}
+
+// defineExchange adds the functions that work on an exchange; their first
+// argument is its number. For one that is over they do nothing.
+func (r *realm) defineExchange(native *goja.Object) {
+	for name, f := range map[string]func(x *exchange, call goja.FunctionCall) goja.Value{
+		"headers":    (*exchange).headers,
+		"rawHeaders": (*exchange).rawHeaders,
+		"query":      (*exchange).query,
+		"claims":     (*exchange).claims,
+		"socket":     (*exchange).socket,
+		"read":       (*exchange).read,
+		"header":     (*exchange).setHeader,
+		"writeHead":  (*exchange).writeHead,
+		"write":      (*exchange).write,
+		"end":        (*exchange).end,
+		"fail":       (*exchange).fail,
+	} {
+		r.define(native, name, func(call goja.FunctionCall) goja.Value {
+			x := r.current
+			if x == nil || x.id != call.Argument(0).ToInteger() || r.iso.Request() == nil {
+				return goja.Undefined()
+			}
+			return f(x, call)
+		})
+	}
+}
+
+// singletons are headers of which Node.js keeps the first value.
+var singletons = map[string]bool{
+	"age": true, "authorization": true, "content-length": true, "content-type": true, "etag": true, "expires": true,
+	"from": true, "host": true, "if-modified-since": true, "if-unmodified-since": true, "last-modified": true,
+	"location": true, "max-forwards": true, "proxy-authorization": true, "referer": true, "retry-after": true,
+	"server": true, "user-agent": true,
+}
+
+func (x *exchange) headers(goja.FunctionCall) goja.Value {
+	o := x.r.rt.NewObject()
+	for _, name := range x.names() {
+		values, key := x.values(name), strings.ToLower(name)
+		var v goja.Value
+		switch {
+		case key == "set-cookie":
+			items := make([]any, len(values))
+			for i, value := range values {
+				items[i] = x.r.latin1(value)
+			}
+			v = x.r.rt.NewArray(items...)
+		case singletons[key]:
+			v = x.r.latin1(values[0])
+		case key == "cookie":
+			v = x.r.latin1(strings.Join(values, "; "))
+		default:
+			v = x.r.latin1(strings.Join(values, ", "))
+		}
+		x.r.set(o, key, v)
+	}
+	return o
+}
+
+// names returns the names of the request's header, in order.
+func (x *exchange) names() []string {
+	names := make([]string, 0, len(x.req.Header)+1)
+	for name, values := range x.req.Header {
+		if len(values) > 0 {
+			names = append(names, name)
+		}
+	}
+	if len(x.req.Header["Host"]) == 0 && x.host() != "" {
+		names = append(names, "Host")
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (x *exchange) values(name string) []string {
+	if values := x.req.Header[name]; len(values) > 0 {
+		return values
+	}
+	return []string{x.host()} // net/http keeps Host apart
+}
+
+func (x *exchange) host() string {
+	_, rest, _ := strings.Cut(x.req.URL, "://")
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		rest = rest[:i]
+	}
+	return rest
+}
+
+func (x *exchange) rawHeaders(goja.FunctionCall) goja.Value {
+	var list []any
+	for _, name := range x.names() {
+		for _, value := range x.values(name) {
+			list = append(list, name, x.r.latin1(value))
+		}
+	}
+	return x.r.rt.NewArray(list...)
+}
+
+// query is req.query, as querystring.parse reads it: names that come twice have
+// arrays.
+func (x *exchange) query(goja.FunctionCall) goja.Value {
+	_, query, _ := strings.Cut(x.path(), "?")
+	query, _, _ = strings.Cut(query, "#")
+	o := x.r.rt.NewObject()
+	values := make(map[string][]any)
+	for part := range strings.SplitSeq(query, "&") {
+		if part == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(part, "=")
+		name = unescape(name)
+		values[name] = append(values[name], unescape(value))
+		if list := values[name]; len(list) > 1 {
+			x.r.set(o, name, x.r.rt.NewArray(list...))
+		} else {
+			x.r.set(o, name, x.r.rt.ToValue(list[0]))
+		}
+	}
+	return o
+}
+
+// claims is req.x_wt, which adapters of the webtask family read.
+func (x *exchange) claims(goja.FunctionCall) goja.Value {
+	spec, rt := x.r.iso.Spec(), x.r.rt
+	o := rt.NewObject()
+	x.r.set(o, "container", rt.ToValue(spec.Container))
+	if spec.Name != "" {
+		x.r.set(o, "jtn", rt.ToValue(spec.Name))
+	}
+	if spec.Token != "" {
+		x.r.set(o, "token", rt.ToValue(spec.Token))
+	}
+	x.r.set(o, "req_id", rt.ToValue(x.req.ID))
+	for name, values := range map[string]map[string]string{"ectx": spec.Secrets, "pctx": spec.Params, "meta": spec.Meta} {
+		object := rt.NewObject()
+		for key, value := range values {
+			x.r.set(object, key, rt.ToValue(value))
+		}
+		x.r.set(o, name, object)
+	}
+	return o
+}
+
+func (x *exchange) socket(goja.FunctionCall) goja.Value {
+	o := x.r.rt.NewObject()
+	x.r.set(o, "remoteAddress", x.r.rt.ToValue(x.req.RemoteIP))
+	x.r.set(o, "encrypted", x.r.rt.ToValue(strings.HasPrefix(x.req.URL, "https:")))
+	return o
+}
+
+// read is native.read(id, done): done(error, bytes) with the next part of the
+// body, or null at its end.
+func (x *exchange) read(call goja.FunctionCall) goja.Value {
+	done, _ := goja.AssertFunction(call.Argument(1))
+	r, body := x.r, x.req.Body
+	r.iso.Async(func(ctx context.Context) func() {
+		if closer, ok := body.(io.Closer); ok {
+			// A Read that waits for the client returns when the request ends.
+			defer context.AfterFunc(ctx, func() { _ = closer.Close() })()
+		}
+		buffer := make([]byte, chunkSize)
+		var n int
+		var err error
+		for n == 0 && err == nil {
+			n, err = body.Read(buffer)
+		}
+		return func() {
+			failure, data := goja.Undefined(), goja.Null()
+			switch {
+			case n > 0:
+				data = r.rt.ToValue(r.rt.NewArrayBuffer(buffer[:n:n]))
+			case err != io.EOF:
+				failure = r.iso.NewError("Error", err, "reading the request's body failed: %s", err.Error())
+			}
+			_, thrown := done(goja.Undefined(), failure, data)
+			r.iso.Uncaught(thrown)
+		}
+	})
+	return goja.Undefined()
+}
+
+// setHeader is native.header(id, name, ...values).
+func (x *exchange) setHeader(call goja.FunctionCall) goja.Value {
+	if x.header == nil {
+		x.header = make(http.Header)
+	}
+	name := textproto.CanonicalMIMEHeaderKey(call.Argument(1).String())
+	for _, value := range call.Arguments[2:] {
+		x.header[name] = append(x.header[name], string(encodeText(value, "latin1")))
+	}
+	return goja.Undefined()
+}
+
+func (x *exchange) writeHead(call goja.FunctionCall) goja.Value {
+	if x.header == nil {
+		x.header = make(http.Header)
+	}
+	if err := x.w.WriteHead(int(call.Argument(1).ToInteger()), x.header); err != nil {
+		panic(x.r.iso.NewError("Error", err, "%s", err.Error()))
+	}
+	return goja.Undefined()
+}
+
+// write is native.write(id, chunk, drain); chunk is a string, for UTF-8, or
+// bytes. A limit that is exceeded ends the request, so nothing is thrown.
+func (x *exchange) write(call goja.FunctionCall) goja.Value {
+	var data []byte
+	if chunk := call.Argument(1); goja.IsString(chunk) {
+		data = []byte(chunk.String())
+	} else {
+		data = x.r.bytes(chunk)
+	}
+	var drain func()
+	if f, ok := goja.AssertFunction(call.Argument(2)); ok {
+		drain = func() {
+			_, err := f(goja.Undefined())
+			x.r.iso.Uncaught(err)
+		}
+	}
+	more, err := x.w.Write(data, drain)
+	return x.r.rt.ToValue(more && err == nil)
+}
+
+func (x *exchange) end(goja.FunctionCall) goja.Value {
+	if err := x.w.End(); err != nil {
+		panic(x.r.iso.NewError("Error", err, "%s", err.Error()))
+	}
+	return goja.Undefined()
+}
+
+// fail is native.fail(id, message).
+func (x *exchange) fail(call goja.FunctionCall) goja.Value {
+	x.w.Fail(errors.New(call.Argument(1).String()))
+	return goja.Undefined()
+}
+
+func (r *realm) validName(call goja.FunctionCall) goja.Value {
+	return r.rt.ToValue(httpguts.ValidHeaderFieldName(call.Argument(0).String()))
+}
+
+// validValue accepts what Node.js does: tabs and visible ISO-8859-1.
+func (r *realm) validValue(call goja.FunctionCall) goja.Value {
+	for _, unit := range codeUnits(call.Argument(0)) {
+		if unit != '\t' && (unit < ' ' || unit == 0x7f || unit > 0xff) {
+			return r.rt.ToValue(false)
+		}
+	}
+	return r.rt.ToValue(true)
+}
+
+// set defines a property of a fresh object, whatever its name.
+func (r *realm) set(o *goja.Object, name string, v goja.Value) {
+	// It fails only for objects that are not extensible.
+	_ = o.DefineDataProperty(name, v, goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_TRUE)
+}
