@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -270,11 +271,26 @@ func (a *App) Start() error {
 	if err := a.bindRoutes(); err != nil {
 		return err
 	}
+	a.warnOfTokens()
 	a.edge.Store(e)
 	a.once.Do(func() { close(a.started) })
 	raiseGCPercent(a.logger)
 	a.warm(ctx)
 	return nil
+}
+
+var warnOfTokensOnce sync.Once
+
+// warnOfTokens says once per process what token mode means in this build.
+func (a *App) warnOfTokens() {
+	a.mu.Lock()
+	tokenMode := slices.ContainsFunc(a.handlers, func(h *Handler) bool { return h.Code == nil })
+	a.mu.Unlock()
+	if tokenMode {
+		warnOfTokensOnce.Do(func() {
+			a.logger.Warn("isolates run in the server's own process (isolation none), which code can exhaust or crash; give tokens only to those whose code you trust")
+		})
+	}
 }
 
 // loadKeys takes the keys from Caddy's storage, if no file has them.

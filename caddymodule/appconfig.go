@@ -53,7 +53,13 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("the global option webtask takes a block, no arguments")
 	}
-	return parseBlock(d, "the global option webtask", appOptions, a)
+	if err := parseBlock(d, "the global option webtask", appOptions, a); err != nil {
+		return err
+	}
+	if err := a.check(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
 }
 
 // appOptions are the options of the global option webtask.

@@ -99,9 +99,9 @@ var handlerOptions = append([]option[*Handler]{
 		},
 	},
 	{name: "parse_body", syntax: "never | always | by_arity", dflt: "by_arity", parse: stringOption(func(h *Handler) *string { return &h.ParseBody })},
-	{name: "merge_body", dflt: "off", parse: func(d *caddyfile.Dispenser, h *Handler) error { return flag(d, &h.MergeBody) }},
-	{name: "trusted", dflt: "off", parse: func(d *caddyfile.Dispenser, h *Handler) error { return flag(d, &h.Trusted) }},
-	{name: "trust_responses", dflt: "off", parse: func(d *caddyfile.Dispenser, h *Handler) error { return flag(d, &h.TrustResponses) }},
+	{name: "merge_body", dflt: "off", parse: func(d *caddyfile.Dispenser, h *Handler) error { return flagArg(d, &h.MergeBody) }},
+	{name: "trusted", dflt: "off", parse: func(d *caddyfile.Dispenser, h *Handler) error { return flagArg(d, &h.Trusted) }},
+	{name: "trust_responses", dflt: "off", parse: func(d *caddyfile.Dispenser, h *Handler) error { return flagArg(d, &h.TrustResponses) }},
 	{name: "errors", syntax: "pass", dflt: "answered as JSON", parse: stringOption(func(h *Handler) *string { return &h.Errors })},
 }, limitOptions((*Handler).limits, func(string) string { return "the global option's" })...)
 
@@ -128,8 +128,8 @@ func (h *Handler) check() error {
 	if h.Code == nil {
 		return h.checkTokenMode()
 	}
-	if h.Trusted {
-		return errors.New("trusted: is for token mode; a task that `code` binds to the route is the site's own and trusted already; leave it out")
+	if h.Trusted || h.TrustResponses {
+		return errors.New("trusted and trust_responses: are for token mode; a task that `code` binds to the route is the site's own and trusted already; leave them out")
 	}
 	if _, err := h.Code.ref(); err != nil {
 		return err

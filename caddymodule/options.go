@@ -48,6 +48,9 @@ func parseBlock[T any](d *caddyfile.Dispenser, context string, options []option[
 }
 
 func optionNames[T any](options []option[T]) string {
+	if len(options) == 0 {
+		return "none"
+	}
 	names := make([]string, len(options))
 	for i, o := range options {
 		names[i] = o.name
@@ -78,8 +81,8 @@ func someArgs(d *caddyfile.Dispenser) ([]string, error) {
 	return values, nil
 }
 
-// flag reads an option without arguments.
-func flag(d *caddyfile.Dispenser, target *bool) error {
+// flagArg reads an option without arguments.
+func flagArg(d *caddyfile.Dispenser, target *bool) error {
 	name := d.Val()
 	if d.NextArg() {
 		return d.Errf("option %s takes no value", name)

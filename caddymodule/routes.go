@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/templates"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/webtask-edge/caddy-webtask/edge"
@@ -66,23 +67,18 @@ func (a *App) bindServer(server *caddyhttp.Server) error {
 			return err
 		}
 	}
-	if w.tokenMode {
-		a.warnOfLogs(server)
+	if w.tokenHosts != nil {
+		a.warnOfLogs(server, w.tokenHosts)
 	}
 	return nil
 }
 
 // warnOfLogs warns of access logs that would show the tokens of requests.
-func (a *App) warnOfLogs(server *caddyhttp.Server) {
+func (a *App) warnOfLogs(server *caddyhttp.Server, hosts map[string]bool) {
 	if server.Logs == nil {
 		return
 	}
-	names := []string{server.Logs.DefaultLoggerName}
-	for _, more := range server.Logs.LoggerNames {
-		names = append(names, more...)
-	}
-	slices.Sort(names)
-	for _, logger := range unredactedLogs(a.ctx, slices.Compact(names)) {
+	for _, logger := range unredactedLogs(a.ctx, loggersOf(server.Logs, hosts)) {
 		a.logger.Warn("an access log of a server that accepts webtask tokens does not redact them; use `log { format webtask }`",
 			zap.String("logger", logger), zap.Strings("listen", server.Listen))
 	}
@@ -90,10 +86,10 @@ func (a *App) warnOfLogs(server *caddyhttp.Server) {
 
 // walker walks the routes of one server.
 type walker struct {
-	app       *App
-	server    *caddyhttp.Server
-	invoked   []string // named routes that are being walked
-	tokenMode bool     // a handler in token mode was found
+	app        *App
+	server     *caddyhttp.Server
+	invoked    []string        // named routes that are being walked
+	tokenHosts map[string]bool // hosts of handlers in token mode; "" is any
 }
 
 // routes walks a list in the order that requests do. It returns the place of
@@ -133,7 +129,9 @@ func (w *walker) routes(list caddyhttp.RouteList, at place) (after place, err er
 func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at place) (place, error) {
 	switch handler := handler.(type) {
 	case *Handler:
-		w.tokenMode = w.tokenMode || handler.Code == nil
+		if handler.Code == nil {
+			w.acceptsTokens(at.hosts)
+		}
 		return at, handler.bind(at)
 	case *caddyhttp.Subroute:
 		after, err := w.routes(handler.Routes, at)
@@ -166,6 +164,37 @@ func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at place) (place, 
 		at.authHeaders = union(at.authHeaders, identityHeaders(handler))
 	}
 	return at, nil
+}
+
+func (w *walker) acceptsTokens(hosts []string) {
+	if w.tokenHosts == nil {
+		w.tokenHosts = map[string]bool{}
+	}
+	for _, host := range hosts {
+		w.tokenHosts[strings.ToLower(host)] = true
+	}
+	if hosts == nil {
+		w.tokenHosts[""] = true
+	}
+}
+
+// loggersOf returns the names of the access loggers that requests to hosts go
+// to, as caddyhttp.Server chooses them.
+func loggersOf(logs *caddyhttp.ServerLogConfig, hosts map[string]bool) []string {
+	var names []string
+	for host := range hosts {
+		mapped := false
+		for pattern, loggers := range logs.LoggerNames {
+			if host == "" || certmagic.MatchWildcard(host, strings.ToLower(pattern)) {
+				names = union(names, loggers)
+				mapped = mapped || host != ""
+			}
+		}
+		if !mapped && !logs.SkipUnmappedHosts {
+			names = union(names, []string{logs.DefaultLoggerName})
+		}
+	}
+	return sorted(names)
 }
 
 func (w *walker) responses(handlers []caddyhttp.ResponseHandler, at place) error {

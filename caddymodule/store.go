@@ -122,7 +122,7 @@ var redisOptions = []option[*Store]{
 	{name: "sentinel", syntax: "<master name>", dflt: "none", parse: stringOption(func(s *Store) *string { return &s.Sentinel })},
 	{
 		name: "cluster", dflt: "when there are several addresses and no sentinel",
-		parse: func(d *caddyfile.Dispenser, s *Store) error { return flag(d, &s.Cluster) },
+		parse: func(d *caddyfile.Dispenser, s *Store) error { return flagArg(d, &s.Cluster) },
 	},
 	{name: "username", syntax: "<user>", dflt: "the default user", parse: stringOption(func(s *Store) *string { return &s.Username })},
 	{name: "password", syntax: "<password>", dflt: "none", parse: stringOption(func(s *Store) *string { return &s.Password })},
@@ -159,7 +159,7 @@ var redisOptions = []option[*Store]{
 		name: "tls", syntax: "[{ … }]", dflt: "no TLS",
 		parse: func(d *caddyfile.Dispenser, s *Store) error {
 			var on bool
-			if err := flag(d, &on); err != nil {
+			if err := flagArg(d, &on); err != nil {
 				return err
 			}
 			s.TLS = new(StoreTLS)

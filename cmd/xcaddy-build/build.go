@@ -10,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/xcaddy"
 
-	// The modules that the result must have.
+	// What cmd/caddy is linked with, and so what the result must have.
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
 	_ "github.com/webtask-edge/caddy-webtask/caddymodule"
 )
 
@@ -54,26 +55,39 @@ func isRelative(target string) bool {
 	return target == "." || target == ".." || strings.HasPrefix(target, "./") || strings.HasPrefix(target, "../")
 }
 
-// checkModules runs the binary's list-modules and fails when a module that
-// this program was linked with is absent.
+// checkModules runs the binary's list-modules and fails unless it names the
+// modules that this program, and cmd/caddy, are linked with.
 func checkModules(ctx context.Context, binary string) error {
 	path, err := filepath.Abs(binary)
 	if err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, path, "list-modules").Output()
+	out, err := exec.CommandContext(ctx, path, "list-modules", "--json").Output()
 	if err != nil {
 		return fmt.Errorf("running %s list-modules: %w", binary, err)
 	}
-	listed := strings.Fields(string(out))
+	var listed []struct {
+		ID string `json:"module_name"`
+	}
+	if err := json.Unmarshal(out, &listed); err != nil {
+		return fmt.Errorf("reading what %s list-modules prints: %w", binary, err)
+	}
+	has := make(map[string]bool, len(listed))
+	for _, module := range listed {
+		has[module.ID] = true
+	}
 	var absent []string
 	for _, id := range caddy.Modules() {
-		if !slices.Contains(listed, id) {
+		if !has[id] {
 			absent = append(absent, id)
 		}
+		delete(has, id)
 	}
 	if absent != nil {
-		return fmt.Errorf("%s lacks the modules %s; is the plugin in xcaddy.json?", binary, strings.Join(absent, ", "))
+		return fmt.Errorf("%s lacks the modules %s; is the plugin in the configuration?", binary, strings.Join(absent, ", "))
+	}
+	for id := range has {
+		fmt.Fprintln(os.Stderr, "xcaddy-build: besides the modules of cmd/caddy it has", id)
 	}
 	return nil
 }
