@@ -143,20 +143,23 @@ func newStage(t *testing.T, s store, change func(*Options)) *stage {
 func (st *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	info := &RequestInfo{ClientIP: host, Secure: r.Header.Get("X-Test-Scheme") == "https"}
-	err := st.edge.Serve(w, r, st.route, info, func(w http.ResponseWriter, r *http.Request) error {
+	var err error
+	defer func() { // also when Serve aborts
+		st.mu.Lock()
+		st.infos, st.errs = append(st.infos, info), append(st.errs, err)
+		st.mu.Unlock()
+		select {
+		case st.served <- struct{}{}:
+		default:
+		}
+	}()
+	err = st.edge.Serve(w, r, st.route, info, func(w http.ResponseWriter, r *http.Request) error {
 		if st.next != nil {
 			return st.next(w, r)
 		}
 		w.WriteHeader(299)
 		return nil
 	})
-	st.mu.Lock()
-	st.infos, st.errs = append(st.infos, info), append(st.errs, err)
-	st.mu.Unlock()
-	select {
-	case st.served <- struct{}{}:
-	default:
-	}
 	var answer *Answer
 	if errors.As(err, &answer) {
 		http.Error(w, "handed on", answer.Status)

@@ -1,0 +1,237 @@
+package edge
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/webtask-edge/caddy-webtask/webtask"
+)
+
+func TestRespondFraming(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	for name, test := range map[string]struct {
+		method, code string
+		status       int
+		length       int64 // -1: unknown
+		body         string
+	}{
+		"short":            {"GET", `new Response("hi")`, 200, 2, "hi"},
+		"long":             {"GET", `new Response("x".repeat(5000))`, 200, 5000, strings.Repeat("x", 5000)},
+		"empty":            {"GET", `new Response("")`, 200, 0, ""},
+		"no content":       {"GET", `new Response(null, { status: 204 })`, 204, 0, ""},
+		"not modified":     {"GET", `new Response(null, { status: 304 })`, 304, 0, ""},
+		"HEAD":             {"HEAD", `new Response("x".repeat(5000))`, 200, 5000, ""},
+		"HEAD of a stream": {"HEAD", `new Response(new ReadableStream({ pull(c) { c.enqueue(new Uint8Array(10)) } }))`, 200, -1, ""},
+		"stream": {"GET", `new Response(new ReadableStream({ start(c) { c.enqueue(new TextEncoder().encode("a")); c.enqueue(new TextEncoder().encode("b")); c.close() } }))`,
+			200, -1, "ab"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st.inline("export default { fetch() { return " + test.code + " } }")
+			resp, body := st.do(test.method, "/", nil, "")
+			if resp.StatusCode != test.status || resp.ContentLength != test.length || body != test.body {
+				t.Errorf("answered %d, length %d, %d bytes %.20q", resp.StatusCode, resp.ContentLength, len(body), body)
+			}
+			if got := resp.Header["Trailer"]; got != nil || len(resp.Trailer) > 0 {
+				t.Errorf("trailers %v %v", got, resp.Trailer)
+			}
+		})
+	}
+}
+
+// Events reach the client when they happen: the second is made only after the
+// first was read.
+func TestRespondFlushesEvents(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	turn := make(chan struct{})
+	st.origin.handle("/turn", func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-turn:
+		case <-r.Context().Done():
+		}
+	})
+	st.inline(`export default { fetch(request, env, ctx) {
+		const text = new TextEncoder();
+		return new Response(new ReadableStream({
+			async start(c) {
+				c.enqueue(text.encode("data: 1\n\n"));
+				await fetch("` + st.origin.url + `/turn");
+				await ctx.session.get("nothing");
+				c.enqueue(text.encode("data: 2\n\n"));
+				c.close();
+			},
+		}), { headers: { "Content-Type": "text/event-stream" } });
+	} }`)
+	r, err := http.NewRequestWithContext(testContext(t), "GET", st.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := st.client.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewReader(resp.Body)
+	if line, err := lines.ReadString('\n'); line != "data: 1\n" {
+		t.Fatalf("first event %q, %v", line, err)
+	}
+	turn <- struct{}{}
+	rest, err := io.ReadAll(lines)
+	if string(rest) != "\ndata: 2\n\n" || err != nil {
+		t.Errorf("the rest is %q, %v", rest, err)
+	}
+}
+
+func TestRespondBrokenStream(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	st.inline(`export default { fetch() {
+		let n = 0;
+		return new Response(new ReadableStream({ pull(c) {
+			if (n++ < 3) c.enqueue(new TextEncoder().encode("piece"));
+			else throw new Error("broke in the middle");
+		} }));
+	} }`)
+	_, body, err := st.try("GET", "/", nil, "")
+	if err == nil {
+		t.Errorf("a broken answer looks whole: %q", body)
+	}
+	st.await(st.served)
+	entries := st.log.FilterMessageSnippet("after its answer began").All()
+	if len(entries) != 1 || !strings.Contains(entries[0].ContextMap()["error"].(string), "the answer broke off") {
+		t.Errorf("logged %v", st.log.All())
+	}
+}
+
+func TestRespondLimitsStream(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	st.inline(`export default { fetch() { return new Response(new ReadableStream({ pull(c) { c.enqueue(new Uint8Array(1000)) } })) } }`).Limits =
+		webtask.Limits{ResponseBody: 10_000}
+	if _, body, err := st.try("GET", "/", nil, ""); err == nil {
+		t.Errorf("an endless answer ended well after %d bytes", len(body))
+	}
+	st.await(st.served)
+	if got := st.log.FilterMessageSnippet("after its answer began").Len(); got != 1 {
+		t.Errorf("logged %d times", got)
+	}
+}
+
+func TestRespondPassesThrough(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	size := 3 << 20
+	st.origin.handle("/big", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Upstream", "1")
+		io.Copy(w, io.LimitReader(spaces{}, int64(size)))
+	})
+	st.inline(`export default { fetch() { return fetch("` + st.origin.url + `/big") } }`).Limits = webtask.Limits{ResponseBody: 1 << 20}
+	resp, body := st.get("/", nil)
+	if resp.StatusCode != 200 || len(body) != size || resp.Header.Get("X-Upstream") != "1" {
+		t.Errorf("answered %d with %d bytes, %v", resp.StatusCode, len(body), resp.Header)
+	}
+}
+
+func TestServeEchoesWhileReading(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	st.inline(`export default { fetch(request) { return new Response(request.body) } }`)
+	body := strings.Repeat("0123456789", 100_000)
+	if _, got := st.do("POST", "/", nil, body); got != body {
+		t.Errorf("%d bytes came back of %d", len(got), len(body))
+	}
+}
+
+func TestServeWaitUntil(t *testing.T) {
+	done := make(chan struct{}, 1)
+	s := fileStore(t)
+	st := newStage(t, s, func(o *Options) {
+		o.Console = o.Console.WithOptions(zap.Hooks(func(zapcore.Entry) error {
+			done <- struct{}{}
+			return nil
+		}))
+	})
+	turn := make(chan struct{})
+	st.origin.handle("/turn", func(http.ResponseWriter, *http.Request) { <-turn })
+	st.inline(`export default { async fetch(request, env, ctx) {
+		await ctx.session.set("n", 1);
+		ctx.waitUntil((async () => {
+			await fetch("` + st.origin.url + `/turn");
+			await ctx.session.set("n", 2);
+			console.log("later: " + await ctx.session.get("n"));
+		})());
+		return new Response("at once");
+	} }`)
+	resp, body := st.get("/", nil)
+	if body != "at once" {
+		t.Fatalf("answered %d %s", resp.StatusCode, body)
+	}
+	close(turn)
+	st.await(done)
+	if got := st.console.All()[0].Message; got != "later: 2" {
+		t.Errorf("logged %q", got)
+	}
+	st.inline(`export default { async fetch(request, env, ctx) { return new Response(await ctx.session.get("n")) } }`)
+	cookie := resp.Cookies()[0]
+	if _, body := st.get("/", http.Header{"Cookie": {cookie.Name + "=" + cookie.Value}}); body != "2" {
+		t.Errorf("the session holds %s", body)
+	}
+}
+
+func TestConsole(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	task := st.inline(`export default { fetch() { console.debug("d", 1); console.warn("w"); console.error(new Error("e")); return new Response() } }`)
+	task.Name = "named"
+	st.get("/", nil)
+	id := st.lastInfo().ID
+	lines := st.console.All()
+	if len(lines) != 3 || lines[0].Level != zap.DebugLevel || lines[0].Message != "d 1" || lines[1].Level != zap.WarnLevel || lines[2].Level != zap.ErrorLevel {
+		t.Fatalf("logged %+v", lines)
+	}
+	for _, line := range lines {
+		fields := line.ContextMap()
+		if fields["container"] != "@site" || fields["task"] != "named" || fields["id"] != "route:test" || fields["request_id"] != id {
+			t.Errorf("fields %v", fields)
+		}
+	}
+	st.console.TakeAll()
+	st.inline(`export default { fetch() { for (let i = 0; i < 100; i++) console.log("0123456789"); return new Response() } }`).Limits = webtask.Limits{LogBytes: 55}
+	st.get("/", nil)
+	lines = st.console.All()
+	if len(lines) != 6 || !strings.Contains(lines[5].Message, "log_bytes") {
+		t.Errorf("%d lines, the last is %q", len(lines), lines[len(lines)-1].Message)
+	}
+}
+
+// Headers that handlers in front of the task have set stay, but for those that
+// the task sets itself.
+func TestWriteHeaderMerges(t *testing.T) {
+	w := httptest.NewRecorder()
+	w.Header().Set("Vary", "Accept-Encoding")
+	w.Header().Set("X-Frame-Options", "DENY")
+	w.Header().Set("Server", "Caddy")
+	shared := []string{"a=1"}
+	c := &call{}
+	c.writeHeader(w.Header(), http.Header{"vary": {"Origin"}, "X-Frame-Options": {"SAMEORIGIN"}, "Set-Cookie": shared[:1:1]}, answerExtra{setCookie: "webtask_session=x", private: true})
+	h := w.Header()
+	if got := strings.Join(h["Vary"], "|"); got != "Accept-Encoding|Origin" {
+		t.Errorf("Vary: %s", got)
+	}
+	if got := strings.Join(h["X-Frame-Options"], "|"); got != "SAMEORIGIN" {
+		t.Errorf("X-Frame-Options: %s", got)
+	}
+	if got := strings.Join(h["Set-Cookie"], "|"); got != "a=1|webtask_session=x" || len(shared) != 1 {
+		t.Errorf("Set-Cookie: %s", got)
+	}
+	if h.Get("Server") != "Caddy" || h.Get("Cache-Control") != "private, no-store" {
+		t.Errorf("headers %v", h)
+	}
+	// A new session's cookie is in no shared cache, whatever the task says.
+	public := http.Header{}
+	c.writeHeader(public, http.Header{"Cache-Control": {"public, max-age=60"}}, answerExtra{setCookie: "webtask_session=x", private: true})
+	if got := public.Get("Cache-Control"); got != "private, no-store" {
+		t.Errorf("Cache-Control: %s", got)
+	}
+}
