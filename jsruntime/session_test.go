@@ -198,3 +198,44 @@ func TestSessionAfterTheHead(t *testing.T) {
 		t.Errorf("a first write after the head gave %q", got)
 	}
 }
+
+// committingHost saves what leaves with the head when the test says so.
+type committingHost struct {
+	*fakeHost
+	asked, committed chan struct{}
+}
+
+func (h *committingHost) AwaitSessionCommit(ctx context.Context) error {
+	h.asked <- struct{}{}
+	select {
+	case <-h.committed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestLaterWritesDoNotOvertakeEarlierOnes(t *testing.T) {
+	b := newBench(t, jsruntime.Options{})
+	host := &committingHost{existing("id1", nil), make(chan struct{}, 2), make(chan struct{})}
+	resp, err := b.engine.Do(context.Background(), b.spec(`module.exports = async (ctx, req, res) => {
+		await ctx.session.set("a", 1);
+		res.writeHead(200); res.write("head ");
+		await gate("head");
+		await ctx.session.set("a", 2); res.write("saved"); res.end() }`, jsruntime.SpecOptions{}), request(host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.gates.release("head")
+	<-host.asked
+	if host.saves != 0 {
+		t.Error("the later write came first")
+	}
+	host.mu.Lock()
+	host.apply(resp.Session)
+	host.mu.Unlock()
+	close(host.committed)
+	if got := b.text(resp); got != "head saved" || string(host.session.Data.Entries["a"].Value) != "2" {
+		t.Errorf("got %q, stored %s", got, host.session.Data.Entries["a"].Value)
+	}
+}
