@@ -107,11 +107,16 @@ func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
 		cached = cached || name == "Cache-Control"
 	}
 	if c.foreign {
-		h["Content-Security-Policy"] = append(h["Content-Security-Policy"][:len(h["Content-Security-Policy"]):len(h["Content-Security-Policy"])], sandbox)
-		h["X-Content-Type-Options"] = []string{"nosniff"}
+		if policies := h["Content-Security-Policy"]; len(policies) > 0 {
+			h["Content-Security-Policy"] = append(policies[:len(policies):len(policies)], sandbox)
+		} else {
+			h["Content-Security-Policy"] = sandboxOnly
+		}
+		h["X-Content-Type-Options"] = noSniff
 	}
 	if extra.setCookie != "" {
-		h["Set-Cookie"] = append(h["Set-Cookie"][:len(h["Set-Cookie"]):len(h["Set-Cookie"])], extra.setCookie)
+		cookies := h["Set-Cookie"]
+		h["Set-Cookie"] = append(cookies[:len(cookies):len(cookies)], extra.setCookie)
 		// Whatever the task says: a cache must not hand one visitor's session
 		// to the next.
 		if cached && !keepsPrivate(h["Cache-Control"]) {
@@ -126,9 +131,11 @@ func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
 	}
 }
 
-// Header values that every answer may share: handlers replace values, they do
-// not write into them.
+// Header values that every answer may share: handlers replace or append to
+// values, and these have no room to append in.
 var (
+	sandboxOnly  = []string{sandbox}
+	noSniff      = []string{"nosniff"}
 	cachePrivate = []string{"private, no-store"}
 	noReferrer   = []string{"no-referrer"}
 )
