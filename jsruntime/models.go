@@ -112,7 +112,11 @@ func (iso *Isolate) findHandler(module *goja.Object, returned goja.Value) (handl
 		return handler{}, badHandler(errNoFunction)
 	}
 	found := handler{call: call, this: goja.Undefined()}
-	switch object.Get("length").ToInteger() {
+	arity := int64(0)
+	if length := object.Get("length"); length != nil { // it can be deleted
+		arity = length.ToInteger()
+	}
+	switch arity {
 	case 1:
 		found.model = modelCallback
 	case 2:

@@ -78,6 +78,7 @@ func TestBadHandlers(t *testing.T) {
 		"no function":     {code: `module.exports = 7`, kind: jsruntime.KindNoHandler, status: 400, message: "Supplied code must return or export a function."},
 		"arity 0":         {code: `module.exports = () => 1`, kind: jsruntime.KindNoHandler, status: 400, message: "one of the following signatures"},
 		"arity 4":         {code: `module.exports = (a, b, c, d) => 1`, kind: jsruntime.KindNoHandler, status: 400, message: "one of the following signatures"},
+		"no arity":        {code: `module.exports = cb => cb(); delete module.exports.length`, kind: jsruntime.KindNoHandler, status: 400, message: "one of the following signatures"},
 		"no fetch":        {code: `exports.default = { get() {} }`, kind: jsruntime.KindNoHandler, status: 400, message: "fetch(request, env, ctx)"},
 		"no default":      {code: `exports.default; exports.fetch = () => 1`, kind: jsruntime.KindNoHandler, status: 400, message: "default export"},
 		"load throws":     {code: "\n  throw new TypeError('boom')", kind: jsruntime.KindLoad, status: 400, message: "boom", at: "hello.js:2:9"},

@@ -57,6 +57,25 @@ func BenchmarkSession(b *testing.B) {
 	benchmarkDo(b, `module.exports = async (ctx, cb) => { await ctx.session.get("a"); await ctx.session.set("a", 1); return 1 }`)
 }
 
+// BenchmarkHelloParallel is the same from many goroutines at once.
+func BenchmarkHelloParallel(t *testing.B) {
+	b := newRealBench(t, jsruntime.Options{})
+	defer b.engine.Close(context.Background())
+	spec := b.spec(helloWeb, jsruntime.SpecOptions{})
+	t.ReportAllocs()
+	t.SetParallelism(16)
+	t.RunParallel(func(loop *testing.PB) {
+		req, ctx := request(newHost()), context.Background()
+		for loop.Next() {
+			if _, err := b.engine.Do(ctx, spec, req); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	t.ReportMetric(float64(b.engine.Stats()[0].Idle), "isolates")
+}
+
 // BenchmarkColdStart is the first answer of a program never seen before:
 // compilation, a new isolate, loading, the request.
 func BenchmarkColdStart(t *testing.B) {
