@@ -76,6 +76,16 @@ func allDigits(s string) bool {
 	return strings.Trim(s, "0123456789") == ""
 }
 
+// forced reports whether a query asks for what the webtask API calls name
+// (webtask_pb, webtask_mb): 1 forces it.
+func forced(query, name string) bool {
+	if !strings.Contains(query, name) {
+		return false
+	}
+	values, _ := url.ParseQuery(query) // what is malformed forces nothing
+	return values.Get(name) == "1"
+}
+
 // newRequestID returns an id that no other request has, in 32 hex digits.
 func newRequestID() string {
 	var buf [32]byte
@@ -90,12 +100,20 @@ func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && len(r.Header["Origin"]) > 0 && len(r.Header["Access-Control-Request-Method"]) > 0
 }
 
+// callsAcrossOrigins reports whether a request in token mode is one that a page
+// of another origin makes; a page of a foreign task, being sandboxed, is one
+// too. Such a page may read the answer, as its preflight was told: it shows a
+// token and, since * never goes with credentials, nothing of the visitor's.
+func callsAcrossOrigins(r *http.Request, route *Route) bool {
+	return route.Task == nil && len(r.Header["Origin"]) > 0
+}
+
 // answerPreflight lets any origin call with a token. No credentials are
 // allowed, so that no page can act with a visitor's cookies. Authorization has
 // to be named: the * does not cover it.
 func answerPreflight(w http.ResponseWriter) {
 	h := w.Header()
-	h["Access-Control-Allow-Origin"] = []string{"*"}
+	h["Access-Control-Allow-Origin"] = anyOrigin
 	h["Access-Control-Allow-Methods"] = []string{"*"}
 	h["Access-Control-Allow-Headers"] = []string{"Authorization, *"}
 	h["Access-Control-Max-Age"] = []string{"7200"}

@@ -87,6 +87,7 @@ func setLength(h http.Header, resp *jsruntime.Response) {
 type answerExtra struct {
 	setCookie  string // of the session; empty: none
 	private    bool   // no cache may keep it, unless the task says otherwise
+	anyOrigin  bool   // any page may read it, unless the task says otherwise
 	noReferrer bool   // the URL holds a token
 }
 
@@ -126,6 +127,9 @@ func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
 	if !cached && extra.private {
 		h["Cache-Control"] = cachePrivate
 	}
+	if extra.anyOrigin && len(h["Access-Control-Allow-Origin"]) == 0 {
+		h["Access-Control-Allow-Origin"] = anyOrigin
+	}
 	if extra.noReferrer {
 		h["Referrer-Policy"] = noReferrer
 	}
@@ -138,6 +142,7 @@ var (
 	noSniff      = []string{"nosniff"}
 	cachePrivate = []string{"private, no-store"}
 	noReferrer   = []string{"no-referrer"}
+	anyOrigin    = []string{"*"}
 )
 
 // mergeHeader joins a task's values of a header with those that handlers in

@@ -44,7 +44,7 @@ func (e *Edge) Serve(w http.ResponseWriter, r *http.Request, route *Route, info 
 		err = c.prepare(r, route, info, token, start)
 	}
 	if err == nil {
-		err = c.run(w, r, info, token)
+		err = c.run(w, r, route, info, token)
 	}
 	if err != nil {
 		err = c.fail(w, r, route, info, token, err)
@@ -90,6 +90,9 @@ func (c *call) prepare(r *http.Request, route *Route, info *RequestInfo, token c
 		RemoteIP: info.ClientIP,
 		Host:     c,
 		Deadline: now.Add(task.Limits.Timeout),
+
+		ForceParseBody: forced(r.URL.RawQuery, "webtask_pb"),
+		ForceMergeBody: forced(r.URL.RawQuery, "webtask_mb"),
 	}
 	if r.Body != nil && r.Body != http.NoBody {
 		c.request.Body = r.Body
@@ -99,7 +102,7 @@ func (c *call) prepare(r *http.Request, route *Route, info *RequestInfo, token c
 
 // run loads the code, runs it, saves the session and writes the answer, in
 // this order: what was answered is in the store.
-func (c *call) run(w http.ResponseWriter, r *http.Request, info *RequestInfo, token carried) error {
+func (c *call) run(w http.ResponseWriter, r *http.Request, route *Route, info *RequestInfo, token carried) error {
 	ctx := r.Context()
 	spec, err := c.edge.spec(ctx, c.plan)
 	if err != nil {
@@ -125,6 +128,7 @@ func (c *call) run(w http.ResponseWriter, r *http.Request, info *RequestInfo, to
 	return c.respond(ctx, w, r, resp, answerExtra{
 		setCookie:  cookie,
 		private:    used || token.in != carriedNot,
+		anyOrigin:  callsAcrossOrigins(r, route),
 		noReferrer: token.in == carriedQuery,
 	})
 }
@@ -160,6 +164,9 @@ func (c *call) fail(w http.ResponseWriter, r *http.Request, route *Route, info *
 	h := w.Header()
 	if cookie != "" {
 		h["Set-Cookie"] = append(h["Set-Cookie"], cookie)
+	}
+	if callsAcrossOrigins(r, route) {
+		h["Access-Control-Allow-Origin"] = anyOrigin
 	}
 	if token.in == carriedQuery {
 		h["Referrer-Policy"] = noReferrer

@@ -264,3 +264,49 @@ func TestServeSession(t *testing.T) {
 		st.noLeak(secret)
 	})
 }
+
+func TestServeAcrossOrigins(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	page := http.Header{"Origin": {"https://page.test"}}
+	plain := "/?key=" + st.tokenFor(hello, nil)
+	for name, test := range map[string]struct {
+		target string
+		header http.Header
+		want   string
+	}{
+		"token":                {plain, page, "*"},
+		"token, same origin":   {plain, nil, ""},
+		"refused token":        {plain[:150], page, "*"},
+		"the task's own words": {"/own?key=" + testToken(t, webtask.Claims{Container: "acme", URL: st.origin.url + "/own.js"}), page, "https://page.test"},
+	} {
+		st.origin.put("/own.js", `export default { fetch(r) { return new Response("", { headers: { "Access-Control-Allow-Origin": r.headers.get("Origin") } }) } }`)
+		resp, body := st.get(test.target, test.header)
+		if got := resp.Header.Get("Access-Control-Allow-Origin"); got != test.want {
+			t.Errorf("%s: %d %s allows %q", name, resp.StatusCode, body, got)
+		}
+		if got := resp.Header.Get("Access-Control-Allow-Credentials"); got != "" {
+			t.Errorf("%s: credentials %q", name, got)
+		}
+	}
+	st.inline(hello)
+	if resp, _ := st.get("/", page); resp.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Error("a route-bound task does not own its CORS")
+	}
+}
+
+func TestServeForcesBody(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	st.inline(`module.exports = (ctx, cb) => cb(null, [ctx.body ?? null, ctx.data.a ?? null])`).ParseBody = webtask.ParseBodyNever
+	json := http.Header{"Content-Type": {"application/json"}}
+	for target, want := range map[string]string{
+		"/":                           `[null,null]`,
+		"/?webtask_pb=1":              `[{"a":1},null]`,
+		"/?webtask_pb=1&webtask_mb=1": `[{"a":1},1]`,
+		"/?webtask_pb=2":              `[null,null]`,
+		"/?x=webtask_pb":              `[null,null]`,
+	} {
+		if resp, body := st.do("POST", target, json, `{"a":1}`); body != want {
+			t.Errorf("%s answered %d %s, want %s", target, resp.StatusCode, body, want)
+		}
+	}
+}
