@@ -1,6 +1,7 @@
 package webapi
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dop251/goja"
@@ -13,6 +14,10 @@ type abortSignal struct {
 	algorithms map[int]func()
 	lastID     int
 	handler    *listener // of onabort
+
+	// Of AbortSignal.any: a signal follows its sources, none of which follows
+	// others.
+	sources, dependents []*abortSignal
 }
 
 func (s *abortSignal) aborted() bool { return s.reason != nil }
@@ -86,12 +91,28 @@ func (r *realm) abortReason(v goja.Value) goja.Value {
 	return v
 }
 
-// abort is "signal abort": algorithms first, then the event, once.
+// abort is "signal abort": all that depend on the signal are aborted before any
+// script hears of it, and then told after it.
 func (r *realm) abort(s *abortSignal, reason goja.Value) {
 	if s.aborted() {
 		return
 	}
 	s.reason = reason
+	var dependents []*abortSignal
+	for _, dependent := range s.dependents {
+		if !dependent.aborted() {
+			dependent.reason = reason
+			dependents = append(dependents, dependent)
+		}
+	}
+	r.tellAbort(s)
+	for _, dependent := range dependents {
+		r.tellAbort(dependent)
+	}
+}
+
+// tellAbort runs the algorithms of an aborted signal and fires its event.
+func (r *realm) tellAbort(s *abortSignal) {
 	for id := 1; id <= s.lastID; id++ {
 		if f, ok := s.algorithms[id]; ok {
 			delete(s.algorithms, id)
@@ -127,18 +148,32 @@ func abortSignalAny(r *realm, call goja.FunctionCall) goja.Value {
 		}
 		sources = append(sources, source)
 	})
-	s := &abortSignal{}
-	o := r.create(classAbortSignal, s)
+	return r.follow(sources).object()
+}
+
+// follow is "create a dependent abort signal".
+func (r *realm) follow(sources []*abortSignal) *abortSignal {
+	s := &abortSignal{sources: []*abortSignal{}}
+	r.create(classAbortSignal, s)
 	for _, source := range sources {
 		if source.aborted() {
 			s.reason = source.reason
-			return o
+			return s
 		}
 	}
 	for _, source := range sources {
-		source.onAbort(func() { r.abort(s, source.reason) })
+		roots := source.sources
+		if roots == nil {
+			roots = []*abortSignal{source}
+		}
+		for _, root := range roots {
+			if !slices.Contains(s.sources, root) {
+				s.sources = append(s.sources, root)
+				root.dependents = append(root.dependents, s)
+			}
+		}
 	}
-	return o
+	return s
 }
 
 // abortController is the state of an AbortController (DOM §3.1).

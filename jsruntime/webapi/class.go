@@ -83,7 +83,7 @@ type classDef struct {
 	methods   []method
 	accessors []accessor
 	statics   []method
-	constants map[string]int // on constructor and prototype
+	constants []constant // on constructor and prototype
 
 	// tag is Symbol.toStringTag, when it is not name.
 	tag string
@@ -103,6 +103,12 @@ type accessor struct {
 	name string
 	get  func(r *realm, call goja.FunctionCall) goja.Value
 	set  func(r *realm, call goja.FunctionCall) goja.Value
+}
+
+// constant is a number that a class defines.
+type constant struct {
+	name  string
+	value int
 }
 
 // class is a class of one realm.
@@ -186,9 +192,9 @@ func (r *realm) class(id classID) *class {
 	for _, a := range def.accessors {
 		r.defineAccessor(c.prototype, a)
 	}
-	for name, value := range def.constants {
+	for _, each := range def.constants {
 		for _, o := range []*goja.Object{c.constructor, c.prototype} {
-			r.must(o.DefineDataProperty(name, r.rt.ToValue(value), goja.FLAG_FALSE, goja.FLAG_FALSE, goja.FLAG_TRUE))
+			r.must(o.DefineDataProperty(each.name, r.rt.ToValue(each.value), goja.FLAG_FALSE, goja.FLAG_FALSE, goja.FLAG_TRUE))
 		}
 	}
 	tag := def.tag

@@ -95,7 +95,7 @@ func textDecoderClass() *classDef {
 // choose sets the encoding by one of its labels (Encoding §4.2).
 func (d *textDecoder) choose(label string) bool {
 	label = strings.Trim(label, "\t\n\f\r ")
-	if !isASCII(label) {
+	if !isASCII(label) || strings.Contains(label, "\v") { // which htmlindex trims
 		return false
 	}
 	e, err := htmlindex.Get(label)
@@ -115,7 +115,11 @@ func (d *textDecoder) choose(label string) bool {
 	case "utf-16be":
 		d.decode = func(data []byte, last bool) (string, []byte, bool) { return decodeUTF16Part(data, last, 1) }
 	default:
-		d.decode = legacyDecoder(e)
+		if strings.HasPrefix(name, "iso-8859-") || strings.HasPrefix(name, "windows-") {
+			d.decode = singleByteDecoder(e)
+		} else {
+			d.decode = legacyDecoder(e)
+		}
 	}
 	return true
 }
@@ -241,6 +245,29 @@ func decodeUTF16Part(data []byte, last bool, high int) (text string, rest []byte
 		}
 	}
 	return b.String(), nil, valid
+}
+
+// singleByteDecoder decodes one of ISO 8859 or a Windows code page. Of these
+// x/text leaves out control characters from 0x80 to 0x9F, which the Encoding
+// Standard has.
+func singleByteDecoder(e encoding.Encoding) func([]byte, bool) (string, []byte, bool) {
+	var table [256]rune
+	for i := range table {
+		text, _ := e.NewDecoder().Bytes([]byte{byte(i)}) // replaces, never fails
+		if table[i], _ = utf8.DecodeRune(text); table[i] == utf8.RuneError && i >= 0x80 && i < 0xa0 {
+			table[i] = rune(i)
+		}
+	}
+	return func(data []byte, _ bool) (string, []byte, bool) {
+		var b strings.Builder
+		b.Grow(len(data))
+		valid := true
+		for _, c := range data {
+			b.WriteRune(table[c])
+			valid = valid && table[c] != utf8.RuneError
+		}
+		return b.String(), nil, valid
+	}
 }
 
 // legacyDecoder decodes one of the other encodings, keeping shift states

@@ -82,7 +82,7 @@ func eventClass() *classDef {
 			{"isTrusted", get(func(r *realm, e *event) goja.Value { return r.rt.ToValue(e.trusted) }), nil},
 			{"timeStamp", get(func(r *realm, e *event) goja.Value { return r.rt.ToValue(e.time) }), nil},
 		},
-		constants: map[string]int{"NONE": 0, "CAPTURING_PHASE": 1, "AT_TARGET": phaseAtTarget, "BUBBLING_PHASE": 3},
+		constants: []constant{{"NONE", 0}, {"CAPTURING_PHASE", 1}, {"AT_TARGET", phaseAtTarget}, {"BUBBLING_PHASE", 3}},
 	}
 }
 

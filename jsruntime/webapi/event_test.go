@@ -35,6 +35,7 @@ func TestAbort(t *testing.T) {
 		{`(() => { const c = new AbortController(), seen = []; c.signal.onabort = e => seen.push("on" + e.isTrusted); c.signal.addEventListener("abort", () => seen.push(c.signal.reason)); c.abort("why"); c.abort("again"); return seen })()`, `["ontrue","why"]`},
 		{`(() => { const s = AbortSignal.abort(5); try { s.throwIfAborted() } catch (e) { return [e, s.aborted] } })()`, `[5,true]`},
 		{`(() => { const a = new AbortController(), b = new AbortController(), any = AbortSignal.any([a.signal, b.signal]); b.abort("b"); return [any.aborted, any.reason, AbortSignal.any([AbortSignal.abort(1)]).reason, AbortSignal.any([]).aborted] })()`, `[true,"b",1,false]`},
+		{`(() => { const seen = [], a = new AbortController(), one = AbortSignal.any([a.signal]), two = AbortSignal.any([one]); for (const [n, s] of [["two", two], ["one", one], ["a", a.signal]]) s.addEventListener("abort", () => seen.push(n, two.aborted)); a.abort(); return seen })()`, `["a",true,"one",true,"two",true]`},
 		{`new Promise(resolve => { const s = AbortSignal.timeout(1); s.onabort = () => resolve(s.reason.name) })`, `"TimeoutError"`},
 		{`AbortSignal.timeout(-1)`, `throws TypeError: *`},
 		{`(() => { const c = new AbortController(); let n = 0; c.signal.onabort = () => n++; c.signal.onabort = null; c.abort(); return [n, c.signal.onabort] })()`, `[0,null]`},

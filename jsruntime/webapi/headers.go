@@ -40,7 +40,7 @@ func headersClass() *classDef {
 			{"set", 2, on(headersSet)},
 		},
 		finish: func(r *realm, c *class) {
-			r.defineIterable(c, classHeadersIterator, func(this goja.Value) (pairSource, bool) { return stateOf[*headers](this) })
+			r.headersEntries = r.defineIterable(c, classHeadersIterator, func(this goja.Value) (pairSource, bool) { return stateOf[*headers](this) })
 		},
 	}
 }
@@ -53,8 +53,8 @@ func (r *realm) fillHeaders(h *headers, init goja.Value) {
 	if o == nil {
 		panic(r.rt.NewTypeError("Headers: the argument must be a sequence of pairs, a record or a Headers, not %s", r.toString(init)))
 	}
-	if from, ok := stateOf[*headers](o); ok {
-		// An unchanged iterator would yield the same; this spares the calls.
+	if from, ok := stateOf[*headers](o); ok && o.GetSymbol(goja.SymIterator) == r.headersEntries {
+		// The iterator would yield the same; this spares the calls.
 		for name, values := range from.list {
 			h.list[name] = append(h.list[name], values...)
 		}

@@ -25,6 +25,8 @@ func TestHeaders(t *testing.T) {
 		{`new Headers({ a: "x\ny" })`, `throws TypeError: *`},
 		{`new Headers({ a: "x\0y" })`, `throws TypeError: *`},
 		{`new Headers([["a"]])`, `throws TypeError: *`},
+		{`(() => { const h = new Headers({ a: "1" }); h[Symbol.iterator] = function* () { yield ["b", "2"] }; return [...new Headers(h)] })()`, `[["b","2"]]`},
+		{`(() => { const asked = []; new Headers(new Proxy({ a: "1" }, { get(t, k) { asked.push(String(k)); return t[k] } })); return asked })()`, `["Symbol(Symbol.iterator)","a"]`},
 		{`new Headers("a")`, `throws TypeError: *`},
 		{`new Headers(null)`, `throws TypeError: *`},
 		{`new Headers().get()`, `throws TypeError: *`},

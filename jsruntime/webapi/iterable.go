@@ -23,8 +23,8 @@ func yieldPair(r *realm, name, value goja.Value) goja.Value {
 }
 
 // defineIterable gives a class keys, values, entries, forEach and
-// Symbol.iterator.
-func (r *realm) defineIterable(c *class, iterator classID, source func(this goja.Value) (pairSource, bool)) {
+// Symbol.iterator, which it returns.
+func (r *realm) defineIterable(c *class, iterator classID, source func(this goja.Value) (pairSource, bool)) goja.Value {
 	receiver := func(call goja.FunctionCall) pairSource {
 		s, ok := source(call.This)
 		if !ok {
@@ -56,6 +56,7 @@ func (r *realm) defineIterable(c *class, iterator classID, source func(this goja
 			invoke(f, call.Argument(1), value, name, call.This)
 		}
 	}})
+	return entries
 }
 
 func pairIteratorClass(tag string) *classDef {

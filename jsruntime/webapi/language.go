@@ -27,7 +27,7 @@ func init() {
 	}
 }
 
-// define adds a method of the language: unlike one of Web IDL it is not
+// defineHidden adds a method of the language: unlike one of Web IDL it is not
 // enumerable.
 func (r *realm) defineHidden(o *goja.Object, m method) {
 	r.must(o.DefineDataProperty(m.name, r.function(m), goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE))

@@ -27,7 +27,9 @@ type realm struct {
 	loops     map[string]goja.Callable // see forEach
 	console   *console
 
-	bodyFunctions map[string]goja.Value // of the Body mixin, see includeBody
+	headersEntries goja.Value // Headers.prototype.entries
+	strategySizes  map[string]goja.Value
+	bodyFunctions  map[string]goja.Value // of the Body mixin, see includeBody
 
 	iteratorPrototype *goja.Object
 	uint8Array        *goja.Object

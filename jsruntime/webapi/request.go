@@ -185,13 +185,32 @@ func (r *realm) initOptions(s *request, init *goja.Object) {
 			panic(r.rt.NewTypeError("Request: redirect must be follow, error or manual, not %q", s.options.redirect))
 		}
 	}
-	for name, field := range map[string]*string{
-		"mode": &s.options.mode, "credentials": &s.options.credentials, "cache": &s.options.cache,
-		"integrity": &s.options.integrity, "referrer": &s.options.referrer, "referrerPolicy": &s.options.referrerPolicy,
+	for _, option := range []struct {
+		name    string
+		field   *string
+		allowed string // values, each between spaces; empty: any
+	}{
+		{"mode", &s.options.mode, " cors no-cors same-origin "},
+		{"credentials", &s.options.credentials, " omit same-origin include "},
+		{"cache", &s.options.cache, " default no-store reload no-cache force-cache only-if-cached "},
+		{"referrerPolicy", &s.options.referrerPolicy, "  no-referrer no-referrer-when-downgrade same-origin origin strict-origin origin-when-cross-origin strict-origin-when-cross-origin unsafe-url "},
+		{"integrity", &s.options.integrity, ""},
+		{"referrer", &s.options.referrer, ""},
 	} {
-		if v, ok := member(init, name); ok {
-			*field = r.toString(v)
+		v, ok := member(init, option.name)
+		if !ok {
+			continue
 		}
+		*option.field = r.toString(v)
+		if option.allowed != "" && !strings.Contains(option.allowed, " "+*option.field+" ") {
+			panic(r.rt.NewTypeError("Request: %s must be one of%snot %q", option.name, option.allowed, *option.field))
+		}
+	}
+	if v, ok := member(init, "window"); ok && !goja.IsNull(v) {
+		panic(r.rt.NewTypeError("Request: window must be null"))
+	}
+	if v, ok := member(init, "duplex"); ok && r.toString(v) != "half" {
+		panic(r.rt.NewTypeError("Request: duplex must be \"half\", not %q", r.toString(v)))
 	}
 	if v, ok := member(init, "keepalive"); ok {
 		s.options.keepalive = v.ToBoolean()
@@ -215,12 +234,7 @@ func (r *realm) initSignal(s, from *request, init *goja.Object) {
 	if followed == nil {
 		return
 	}
-	signal := r.signalOf(s)
-	if followed.aborted() {
-		signal.reason = followed.reason
-		return
-	}
-	followed.onAbort(func() { r.abort(signal, followed.reason) })
+	s.signal = r.follow([]*abortSignal{followed})
 }
 
 // requestURL parses the URL of a request that a script makes; a relative one

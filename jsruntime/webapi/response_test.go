@@ -238,6 +238,8 @@ func TestRequest(t *testing.T) {
 		{`new Request("https://u:p@h")`, `throws TypeError: *`},
 		{`new Request("http://")`, `throws TypeError: *`},
 		{`new Request("https://h", { redirect: "x" })`, `throws TypeError: *`},
+		{`["mode", "credentials", "cache", "referrerPolicy", "duplex"].map(name => { try { new Request("https://h", { [name]: "nonsense" }) } catch (e) { return e.name } }).join()`, `"TypeError,TypeError,TypeError,TypeError,TypeError"`},
+		{`new Request("https://h", { mode: "same-origin", cache: "no-store" }).mode`, `"same-origin"`},
 		{`new Request()`, `throws TypeError: *`},
 		{`(async () => { const a = new Request("https://h", { method: "POST", body: "x", headers: { a: "1" } }), b = new Request(a, { headers: { b: "2" } }); return [a.bodyUsed, await b.text(), [...b.headers], a.headers.get("a")] })()`, `[true,"x",[["b","2"]],"1"]`},
 		{`(async () => { const a = new Request("https://h", { method: "POST", body: "x" }), b = a.clone(); return [await a.text(), await b.text()] })()`, `["x","x"]`},

@@ -46,7 +46,7 @@ func (r *realm) attach(o *goja.Object, s state) {
 // none.
 func stateOf[S state](v goja.Value) (s S, ok bool) {
 	o, ok := v.(*goja.Object)
-	if !ok {
+	if !ok || o.ExportType() == proxyType { // whose traps must not be asked
 		return s, false
 	}
 	s, ok = o.GetSymbol(slotKey).(S)

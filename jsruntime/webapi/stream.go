@@ -30,6 +30,7 @@ func readableStreamClass() *classDef {
 	return &classDef{
 		name:      "ReadableStream",
 		construct: constructStream,
+		statics:   []method{{"from", 1, streamFrom}},
 		methods: []method{
 			{"cancel", 0, promising(func(r *realm, s *stream, call goja.FunctionCall) goja.Value {
 				if s.locked() {
@@ -56,7 +57,12 @@ func readableStreamClass() *classDef {
 
 // constructStream is new ReadableStream(underlyingSource, strategy).
 func constructStream(r *realm, call goja.ConstructorCall) {
-	source := r.dictionary(call.Argument(0), "ReadableStream: the source")
+	var source *goja.Object
+	if v := call.Argument(0); !goja.IsUndefined(v) {
+		if source = toObject(v); source == nil {
+			panic(r.rt.NewTypeError("ReadableStream: the source is not an object"))
+		}
+	}
 	if kind, ok := member(source, "type"); ok {
 		panic(r.rt.NewTypeError("ReadableStream: the type %q is not supported; leave it out", r.toString(kind)))
 	}
@@ -176,19 +182,21 @@ type strategyState struct {
 }
 
 func countStrategyClass() *classDef {
-	return strategyClass("CountQueuingStrategy", func(r *realm, _ goja.FunctionCall) goja.Value { return r.rt.ToValue(1) })
+	return strategyClass("CountQueuingStrategy", 0, func(r *realm, _ goja.FunctionCall) goja.Value { return r.rt.ToValue(1) })
 }
 
 func byteLengthStrategyClass() *classDef {
-	return strategyClass("ByteLengthQueuingStrategy", func(r *realm, call goja.FunctionCall) goja.Value {
-		if chunk := toObject(call.Argument(0)); chunk != nil {
-			return chunk.Get("byteLength")
+	return strategyClass("ByteLengthQueuingStrategy", 1, func(r *realm, call goja.FunctionCall) goja.Value {
+		if isNullish(call.Argument(0)) {
+			panic(r.rt.NewTypeError("ByteLengthQueuingStrategy: the chunk has no byteLength"))
 		}
-		panic(r.rt.NewTypeError("ByteLengthQueuingStrategy: the chunk has no byteLength"))
+		return call.Argument(0).ToObject(r.rt).Get("byteLength")
 	})
 }
 
-func strategyClass(name string, size func(*realm, goja.FunctionCall) goja.Value) *classDef {
+// strategyClass makes a strategy; all instances share the function size, which
+// takes length arguments.
+func strategyClass(name string, length int, size func(*realm, goja.FunctionCall) goja.Value) *classDef {
 	return &classDef{
 		name:   name,
 		length: 1,
@@ -203,7 +211,13 @@ func strategyClass(name string, size func(*realm, goja.FunctionCall) goja.Value)
 		accessors: []accessor{
 			{"highWaterMark", get(func(r *realm, s *strategyState) goja.Value { return r.rt.ToValue(s.highWater) }), nil},
 			{"size", get(func(r *realm, _ *strategyState) goja.Value {
-				return r.function(method{"size", 0, size})
+				if r.strategySizes[name] == nil {
+					if r.strategySizes == nil {
+						r.strategySizes = make(map[string]goja.Value, 2)
+					}
+					r.strategySizes[name] = r.function(method{"size", length, size})
+				}
+				return r.strategySizes[name]
 			}), nil},
 		},
 	}

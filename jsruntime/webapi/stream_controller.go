@@ -227,3 +227,10 @@ func (c *controller) read(request readRequest) {
 	}
 	request.chunk(next.value)
 }
+
+// offer adds a chunk unless the stream has been closed or cancelled meanwhile.
+func (c *controller) offer(v goja.Value) {
+	if c.accepts() {
+		c.enqueue(v)
+	}
+}

@@ -6,17 +6,33 @@ import "github.com/dop251/goja"
 // body that nobody has read splits without passing through JavaScript.
 func (r *realm) tee(s *stream) (first, second *stream) {
 	if source, ok := s.untouched(); ok {
-		reader := r.acquireReader(s) // the branches own the source now
+		r.acquireReader(s) // the branches own the source now
 		a, b := source.content.split(r)
 		s.disturbed = true
 		s.controller.drop()
-		_ = reader
 		return r.newStream(&bodySource{r: r, content: a}), r.newStream(&bodySource{r: r, content: b})
 	}
 	t := &tee{r: r, reader: r.acquireReader(s), canceled: r.newPromise()}
 	for i := range t.branches {
-		t.branches[i] = r.newStream(&teeSource{t, i})
+		branch := r.newStream(&teeSource{t, i})
+		branch.controller.highWater, branch.controller.started = 1, false
+		t.branches[i] = branch
 	}
+	for _, branch := range t.branches {
+		r.await(undefined(), func(goja.Value, bool) {
+			branch.controller.started = true
+			branch.controller.pullIfNeeded()
+		})
+	}
+	// A failure reaches the branches also when none of them reads.
+	r.await(t.reader.closed.Value, func(reason goja.Value, failed bool) {
+		if failed {
+			for _, branch := range t.branches {
+				branch.controller.fail(reason)
+			}
+			t.finish()
+		}
+	})
 	return t.branches[0], t.branches[1]
 }
 
@@ -39,7 +55,7 @@ type teeSource struct {
 
 func (t *teeSource) pull(_ *controller, done func(goja.Value)) {
 	t.readOn()
-	done(nil)
+	t.r.await(undefined(), func(goja.Value, bool) { done(nil) })
 }
 
 func (t *tee) readOn() {
@@ -49,37 +65,39 @@ func (t *tee) readOn() {
 	}
 	t.reading = true
 	t.reader.read(t.r, readRequest{
-		chunk: func(v goja.Value) {
-			t.reading = false
-			for i, branch := range t.branches {
-				if t.reasons[i] == nil {
-					branch.controller.enqueue(v)
-				}
-			}
-			if t.again {
-				t.again = false
-				t.readOn()
-			}
-		},
+		// In a microtask, as an error of the source may be on its way.
+		chunk: func(v goja.Value) { t.r.await(undefined(), func(goja.Value, bool) { t.chunk(v) }) },
 		close: func() {
+			t.reading = false
 			for i, branch := range t.branches {
 				if t.reasons[i] == nil {
 					branch.controller.close()
 				}
 			}
-			if t.reasons[0] == nil || t.reasons[1] == nil {
-				t.canceled.resolve(undefined())
-			}
+			t.finish()
 		},
-		fail: func(reason goja.Value) {
-			for _, branch := range t.branches {
-				branch.controller.fail(reason)
-			}
-			if t.reasons[0] == nil || t.reasons[1] == nil {
-				t.canceled.resolve(undefined())
-			}
-		},
+		fail: func(goja.Value) { t.reading = false }, // closed has failed, too
 	})
+}
+
+func (t *tee) chunk(v goja.Value) {
+	t.again = false
+	for i, branch := range t.branches {
+		if t.reasons[i] == nil {
+			branch.controller.offer(v)
+		}
+	}
+	t.reading = false
+	if t.again {
+		t.readOn()
+	}
+}
+
+// finish settles what cancelling a branch waits for, as the source has ended.
+func (t *tee) finish() {
+	if t.reasons[0] == nil || t.reasons[1] == nil {
+		t.canceled.resolve(undefined())
+	}
 }
 
 // cancel cancels the source once both branches were cancelled.
