@@ -25,11 +25,6 @@ func fetchOperation(r *realm, call goja.FunctionCall) goja.Value {
 	return p.Value
 }
 
-// hopHeaders are those that belong to the connection, which is the Host's.
-var hopHeaders = []string{
-	"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-}
-
 // send starts the fetch of a request that a script made.
 func (r *realm) send(s *request, p *promise) {
 	in := r.iso.Request()
@@ -41,12 +36,9 @@ func (r *realm) send(s *request, p *promise) {
 	}
 	r.countSubrequest()
 	out := &jsruntime.FetchRequest{Method: s.method, URL: s.href(), Header: s.headers.list.Clone(), Redirect: s.options.redirect}
-	for _, name := range hopHeaders {
-		delete(out.Header, name)
-	}
 	r.attachBody(out, s.body)
 
-	f := &fetching{r: r, promise: p, signal: s.signal}
+	f := &fetching{r: r, promise: p, signal: s.signal, head: s.method == http.MethodHead}
 	f.ended = func() {}
 	if f.signal != nil {
 		f.ended = f.signal.onAbort(f.abort)
@@ -99,6 +91,7 @@ type fetching struct {
 	ended   func() // the signal is not followed any more
 	cancel  context.CancelCauseFunc
 	aborted bool
+	head    bool  // the answer has no body, whatever its header says
 	stream  *body // of the answer
 }
 
@@ -154,7 +147,7 @@ func (r *realm) newFetched(answer *jsruntime.FetchResponse, f *fetching) goja.Va
 		s.headers.list = make(http.Header)
 	}
 	reader := &fetchedBody{ReadCloser: answer.Body, cancel: f.cancel}
-	if isNullBodyStatus(s.status) {
+	if f.head || isNullBodyStatus(s.status) {
 		_ = reader.Close() // there is nothing in it
 	} else {
 		c := r.newContent(reader, contentLength(answer), true)

@@ -68,6 +68,7 @@ func TestFetch(t *testing.T) {
 		"Request":           {`return (await fetch(new Request(base + "/echo", { method: "PUT", body: "x" }), { headers: { a: "2" } })).headers.get("x-a")`, `"2"`},
 		"URL object":        {`return (await fetch(new URL("/json", base))).json()`, `{"a":[1,2]}`},
 		"no body":           {`const r = await fetch(base + "/empty"); return [r.status, r.body, await r.text()]`, `[204,null,""]`},
+		"HEAD":              {`const r = await fetch(base + "/json", { method: "HEAD" }); return [r.status, r.headers.get("content-length"), r.body, await r.text()]`, `[200,"11",null,""]`},
 		"redirect followed": {`const r = await fetch(base + "/redirect"); return [r.status, r.redirected, r.url === base + "/echo"]`, `[418,true,true]`},
 		"redirect manual":   {`const r = await fetch(base + "/redirect", { redirect: "manual" }); return [r.status, r.headers.get("location")]`, `[302,"/echo"]`},
 		"redirect error":    {`return fetch(base + "/redirect", { redirect: "error" }).catch(e => e.name)`, `"TypeError"`},
