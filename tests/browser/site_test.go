@@ -174,6 +174,12 @@ var ready = chromedp.WaitVisible[chromedp.CSS](`body[data-ready="true"]`)
 
 func TestSite(t *testing.T) {
 	s := newSite(t)
+	// What may take minutes, on a machine that never built Caddy, goes first.
+	build := exec.Command("make", "build")
+	build.Dir = s.root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("make build: %v\n%s", err, out)
+	}
 	s.start(t)
 	b := openBrowser(t)
 

@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/webtask-edge/caddy-webtask/tests/harness"
 	"github.com/webtask-edge/caddy-webtask/tests/redistest"
@@ -40,7 +42,7 @@ func TestPages(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(blocks) > 0 {
-				newPage(t, root, blocks).run(t, blocks)
+				newPage(t, root, string(text), blocks).run(t, blocks)
 			}
 		})
 	}
@@ -48,6 +50,7 @@ func TestPages(t *testing.T) {
 
 // page is the folder and environment that the blocks of one page share.
 type page struct {
+	ctx     context.Context
 	root    string
 	dir     string
 	env     []string
@@ -58,8 +61,10 @@ type page struct {
 // portsInText are how a page names a port.
 var portsInText = regexp.MustCompile(`(localhost:|127\.0\.0\.1:|PORT=)(\d{4,5})\b`)
 
-func newPage(t *testing.T, root string, blocks []block) *page {
-	p := &page{root: root, dir: t.TempDir(), ports: map[string]string{}}
+func newPage(t *testing.T, root, text string, blocks []block) *page {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	p := &page{ctx: ctx, root: root, dir: t.TempDir(), ports: map[string]string{}}
 	p.copy(t, "go.mod", "go.sum", "Caddyfile.example", "examples")
 	if err := os.Mkdir(filepath.Join(p.dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
@@ -74,13 +79,15 @@ func newPage(t *testing.T, root string, blocks []block) *page {
 			p.write(t, b.arg, p.moved(t, b.text))
 		}
 	}
+	if strings.Contains(text, "127.0.0.1:6379") {
+		_, p.ports["6379"], _ = strings.Cut(redistest.Start(t).Addr(), ":")
+	}
 	for _, b := range blocks {
-		if strings.Contains(b.text, "REDIS") || strings.Contains(b.text, "127.0.0.1:6379") {
-			_, p.ports["6379"], _ = strings.Cut(redistest.Start(t).Addr(), ":")
-			break
+		for _, named := range regexp.MustCompile(`\{env\.(\w+)\}`).FindAllStringSubmatch(b.text, -1) {
+			p.env = append(p.env, named[1]+"=value-of-"+named[1])
 		}
 	}
-	p.env = append(os.Environ(),
+	p.env = append(append(p.env, os.Environ()...),
 		"XDG_DATA_HOME="+filepath.Join(p.dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(p.dir, "config"),
 		"PATH="+filepath.Join(p.dir, "bin")+":"+os.Getenv("PATH"),
 		"PORT="+p.port(t, "8080"), "API_PORT="+p.port(t, "8081"), "CADDY_ADMIN=localhost:"+p.port(t, "2019"),
@@ -144,6 +151,10 @@ func (p *page) run(t *testing.T, blocks []block) {
 			whole, err := b.whole()
 			fail(err, "")
 			path := p.write(t, "Caddyfile", p.moved(t, whole))
+			if b.arg == "" || b.arg == "serve" {
+				out, err := p.command("bin/caddy", "fmt", "--diff", path).CombinedOutput()
+				fail(err, string(out))
+			}
 			out, err := p.command("bin/caddy", "validate", "--config", path, "--adapter", "caddyfile").CombinedOutput()
 			fail(err, string(out))
 			if b.arg == "serve" {
@@ -187,7 +198,9 @@ func (p *page) command(name string, args ...string) *exec.Cmd {
 	if strings.Contains(name, "/") {
 		name = filepath.Join(p.dir, name)
 	}
-	cmd := exec.Command(name, args...)
+	// A command that hangs ends with the page, and is named.
+	cmd := exec.CommandContext(p.ctx, name, args...)
+	cmd.WaitDelay = time.Second
 	cmd.Dir, cmd.Env = p.dir, p.env
 	return cmd
 }

@@ -43,6 +43,21 @@ func startApp(t *testing.T) string {
 	return addr
 }
 
+// TestCaddyfilesAreFormatted holds the shipped Caddyfiles to `caddy fmt`.
+func TestCaddyfilesAreFormatted(t *testing.T) {
+	for _, pattern := range []string{"Caddyfile.example", "examples/*/*Caddyfile"} {
+		files, err := filepath.Glob(filepath.Join(harness.Root(t), pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no file is named %s (%v)", pattern, err)
+		}
+		for _, file := range files {
+			if out, err := exec.Command(harness.Binary(t), "fmt", "--diff", file).CombinedOutput(); err != nil {
+				t.Errorf("%s is not formatted: %v\n%s", file, err, out)
+			}
+		}
+	}
+}
+
 func TestSidecar(t *testing.T) {
 	srv := harness.Start(t, harness.Config{From: "examples/sidecar", Env: []string{"APP=" + startApp(t)}})
 	ann, ben := harness.NewClient(t), harness.NewClient(t)

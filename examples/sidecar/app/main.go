@@ -4,12 +4,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"html/template"
 	"log"
 	"net"
 	"net/http"
+	"os"
 )
 
 type item struct {
@@ -50,7 +52,7 @@ var page = template.Must(template.New("shop").Parse(`<!doctype html>
 `))
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:9000", "address to listen on")
+	addr := flag.String("addr", cmp.Or(os.Getenv("APP"), "127.0.0.1:9000"), "address to listen on; default: that of APP, or")
 	flag.Parse()
 
 	http.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
