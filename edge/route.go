@@ -28,8 +28,8 @@ type Route struct {
 	// Limits narrow the edge's own. Zero fields leave them.
 	Limits webtask.Limits
 
-	// ErrorsPass returns the edge's own errors, as *Answer, from Serve with
-	// nothing written, instead of answering them as JSON.
+	// ErrorsPass returns errors, as *Answer, from Serve instead of answering
+	// them as JSON. They were logged; headers such as Retry-After are set.
 	ErrorsPass bool
 
 	plan atomic.Pointer[attachedPlan]

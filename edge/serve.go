@@ -17,8 +17,8 @@ import (
 // a token of ours passes to next in token mode, untouched. info takes what the
 // edge found out.
 //
-// It returns what next returned; an *Answer under Route.ErrorsPass, with
-// nothing written; else nil. When an answer breaks after its head was sent it
+// It returns what next returned; an *Answer under Route.ErrorsPass, logged and
+// with nothing written but headers; else nil. When an answer breaks after its head was sent it
 // panics with http.ErrAbortHandler, so that the client sees it is cut short.
 func (e *Edge) Serve(w http.ResponseWriter, r *http.Request, route *Route, info *RequestInfo, next Next) error {
 	start := e.opts.Now()
@@ -171,15 +171,19 @@ func (c *call) fail(w http.ResponseWriter, r *http.Request, route *Route, info *
 	if token.in == carriedQuery {
 		h["Referrer-Policy"] = noReferrer
 	}
-	if route.ErrorsPass {
-		if hasStack(err) {
-			c.logError(answer, info, "webtask failed")
-		}
-		return answer
+	message := "webtask failed"
+	if answer.Outcome == OutcomeTokenRefused {
+		message = "webtask token refused"
 	}
-	c.logError(answer, info, "webtask failed")
+	c.logError(answer, info, message)
 	for name, values := range answer.Header() {
-		h[name] = values
+		// The body that an error route writes is of its own type.
+		if !route.ErrorsPass || (name != "Content-Type" && name != "X-Content-Type-Options") {
+			h[name] = values
+		}
+	}
+	if route.ErrorsPass {
+		return answer
 	}
 	w.WriteHeader(answer.Status)
 	if r.Method != http.MethodHead {
@@ -187,13 +191,6 @@ func (c *call) fail(w http.ResponseWriter, r *http.Request, route *Route, info *
 		_, _ = w.Write(answer.Body())
 	}
 	return nil
-}
-
-// hasStack reports whether an error knows where in the author's code it was
-// thrown, which only the log may say.
-func hasStack(err error) bool {
-	var script *jsruntime.ScriptError
-	return errors.As(err, &script) && (script.Stack != "" || script.Frame != "")
 }
 
 // logError writes the one log entry of a failed request.

@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/webtask-edge/caddy-webtask/webtask"
@@ -308,5 +310,92 @@ func TestServeForcesBody(t *testing.T) {
 		if resp, body := st.do("POST", target, json, `{"a":1}`); body != want {
 			t.Errorf("%s answered %d %s, want %s", target, resp.StatusCode, body, want)
 		}
+	}
+}
+
+// Concurrent requests of one session lose none of each other's writes.
+func TestServeConcurrentUpdates(t *testing.T) {
+	onBothStores(t, func(t *testing.T, s store) {
+		st := newStage(t, s, nil)
+		st.inline(`module.exports = async (ctx, cb) => {
+			await ctx.session.set("k" + ctx.query.i, true);
+			cb(null, await ctx.session.update("n", (n) => (n || 0) + 1));
+		}`)
+		resp, _ := st.get("/?i=first", nil)
+		cookie := http.Header{"Cookie": {resp.Cookies()[0].Name + "=" + resp.Cookies()[0].Value}}
+		const clients, each = 5, 8
+		var wg sync.WaitGroup
+		for client := range clients {
+			wg.Go(func() {
+				for i := range each {
+					if resp, body, err := st.try("GET", fmt.Sprintf("/?i=%d-%d", client, i), cookie, ""); err != nil || resp.StatusCode != 200 {
+						t.Errorf("answered %v, %s, %v", resp, body, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		st.inline(`module.exports = async (ctx, cb) => cb(null, [await ctx.session.get("n"), (await ctx.session.entries()).length])`)
+		want := fmt.Sprintf("[%d,%d]", clients*each+1, clients*each+2)
+		if _, body := st.get("/", cookie); body != want {
+			t.Errorf("the session holds %s, want %s", body, want)
+		}
+	})
+}
+
+// A new configuration over the same parts runs on the isolates of the one
+// before.
+func TestNewEdgeKeepsIsolates(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	token := bearerHeader(st.tokenFor(hello, nil))
+	inlined := st.inline(hello)
+	for range 10 {
+		st.route = &Route{}
+		if resp, body := st.get("/", token); resp.StatusCode != 200 {
+			t.Fatalf("answered %d %s", resp.StatusCode, body)
+		}
+		task := *inlined
+		st.route = &Route{Task: &task}
+		if resp, body := st.get("/", nil); resp.StatusCode != 200 {
+			t.Fatalf("answered %d %s", resp.StatusCode, body)
+		}
+		var err error
+		if st.edge, err = New(st.edge.opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stats := st.engine.Stats()
+	if len(stats) != 2 {
+		t.Fatalf("%d pools", len(stats))
+	}
+	for _, pool := range stats {
+		if pool.Created != 1 || pool.Requests != 10 {
+			t.Errorf("%s made %d isolates for %d requests", pool.Container, pool.Created, pool.Requests)
+		}
+	}
+}
+
+// What decides who shares an isolate is in the key; what one task keeps in a
+// global is never seen by another.
+func TestServeSharesNoIsolates(t *testing.T) {
+	const code = `let n = 0; module.exports = (ctx, cb) => cb(null, [++n, ctx.secrets.S ?? null])`
+	st := newStage(t, fileStore(t), nil)
+	for i, change := range []func(*webtask.Claims){
+		nil,
+		func(c *webtask.Claims) { c.Container = "beta" },
+		func(c *webtask.Claims) { c.Name = "named" },
+		func(c *webtask.Claims) { c.Secrets = map[string]string{"S": "1"} },
+		func(c *webtask.Claims) { c.Params = map[string]string{"p": "1"} },
+		func(c *webtask.Claims) { c.Net = []string{"api.example.com"} },
+		func(c *webtask.Claims) { c.Limits.Timers = 3 },
+	} {
+		token := bearerHeader(st.tokenFor(code, change))
+		if _, body := st.get("/", token); !strings.HasPrefix(body, "[1,") {
+			t.Errorf("task %d shares an isolate: %s", i, body)
+		}
+	}
+	// The same task under another token does share.
+	if _, body := st.get("/", bearerHeader(st.tokenFor(code, nil))); body != "[2,null]" {
+		t.Errorf("the same task under another token: %s", body)
 	}
 }
