@@ -252,7 +252,7 @@ func (iso *Isolate) tail() {
 		var until time.Time
 		switch {
 		case l.bodyOpen():
-			if l.writer != nil && l.writer.starved() && !iso.pending() {
+			if l.body.starved() && !iso.pending() {
 				l.fatal(noAnswer("the response was begun, but is never ended"))
 			}
 		case len(l.waits) > 0:

@@ -26,6 +26,14 @@ type WebPlatform interface {
 	ReadResponse(iso *Isolate, v goja.Value) (*Response, error)
 }
 
+// Starving is implemented by a Response.Body that a script makes and that knows
+// whether its reader waits for more than the script has given. The event loop
+// breaks a starved body once nothing is pending: nothing would ever come. Such
+// a body wakes the loop (Poster) when its reader begins to wait.
+type Starving interface {
+	Starved() bool
+}
+
 // NodePlatform is what the Node model needs (package nodeapi).
 type NodePlatform interface {
 	// Install defines what Node-style code expects on a new isolate.

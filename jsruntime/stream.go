@@ -93,6 +93,12 @@ func (b *streamBody) end() {
 	}
 }
 
+// starved reports that the caller wants more than the script has given.
+func (b *streamBody) starved() bool {
+	body, ok := b.inner.(Starving)
+	return ok && body.Starved()
+}
+
 func (b *streamBody) done() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -2,7 +2,9 @@ package jsruntime_test
 
 import (
 	"context"
+	"io"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
@@ -127,5 +129,32 @@ func BenchmarkHeapPerIdleIsolate(b *testing.B) {
 func TestHeapPerIdleIsolate(t *testing.T) {
 	if got := heapPerIsolate(t, helloWeb); got > 250<<10 {
 		t.Errorf("an idle isolate takes %d bytes, more than 250 KiB", got)
+	}
+}
+
+// TestStreamsThatNothingCanEnd breaks a Web stream whose source went silent,
+// instead of holding its isolate until the client leaves.
+func TestStreamsThatNothingCanEnd(t *testing.T) {
+	b := newRealBench(t, jsruntime.Options{})
+	defer b.engine.Close(context.Background())
+	for name, source := range map[string]string{
+		"at once":            `start(c) { c.enqueue(new TextEncoder().encode("head")) }`,
+		"after a timer":      `start(c) { setTimeout(() => c.enqueue(new TextEncoder().encode("head")), 1) }`,
+		"pull never settles": `pull(c) { c.enqueue(new TextEncoder().encode("head")); return new Promise(() => {}) }`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := b.spec(`exports.default = { fetch() { return new Response(new ReadableStream({ `+source+` })) } }`, jsruntime.SpecOptions{})
+			resp, err := b.engine.Do(context.Background(), spec, request(newHost()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if string(body) != "head" || err == nil || !strings.Contains(err.Error(), "never ended") {
+				t.Errorf("body %q, then %v", body, err)
+			}
+			if err := resp.Body.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -115,8 +115,8 @@ func (w *nodeWriter) response() *Response {
 	return resp
 }
 
-// starved reports that the caller has read all there is, and waits.
-func (w *nodeWriter) starved() bool {
+// Starved implements Starving: the caller has read all there is.
+func (w *nodeWriter) Starved() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return !w.ended && len(w.buffer) == 0
