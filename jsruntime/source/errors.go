@@ -8,6 +8,9 @@ import (
 // ErrClosed is returned by a Loader after Close.
 var ErrClosed = errors.New("code loader is closed")
 
+// ErrRedirects is the cause of a FetchError whose URL redirects on and on.
+var ErrRedirects = errors.New("too many redirects")
+
 // CompileError reports code that cannot be bundled: a syntax error, an import
 // that does not resolve, an HTML page. Error's text is for callers; Frame
 // shows the author's source and is for the log.

@@ -59,7 +59,7 @@ func (f *fetcher) get(ctx context.Context, u *url.URL, prev *record, limit int64
 		}
 		resp.Body.Close()
 		if hop == maxRedirects {
-			return nil, &FetchError{URL: displayURL(asked), Err: fmt.Errorf("more than %d redirects", maxRedirects)}
+			return nil, &FetchError{URL: displayURL(asked), Err: fmt.Errorf("%w: more than %d redirects", ErrRedirects, maxRedirects)}
 		}
 		next, err := u.Parse(location)
 		if err != nil {
