@@ -29,8 +29,9 @@ type call struct {
 }
 
 var (
-	_ jsruntime.Host         = (*call)(nil)
-	_ jsruntime.SessionNamer = (*call)(nil)
+	_ jsruntime.Host             = (*call)(nil)
+	_ jsruntime.SessionNamer     = (*call)(nil)
+	_ jsruntime.SessionCommitter = (*call)(nil)
 )
 
 // Log implements jsruntime.Host.

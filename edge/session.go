@@ -22,6 +22,9 @@ type session struct {
 	expire    bool                  // the answer must expire the cookie
 	used      bool                  // the script read or wrote it
 	committed bool                  // the answer's head was sent
+	settled   bool                  // commitSession has been through
+	failed    error                 // of commitSession
+	waiting   chan struct{}         // closed once settled; nil: nobody waits
 
 	reserved   webtask.SessionSecret // of the next session that is made or moved to
 	isReserved bool
@@ -104,12 +107,35 @@ func (c *call) commitSession(ctx context.Context, change *webtask.SessionChange)
 	// Later, the request's headers are not ours to read any more.
 	c.findSession()
 	if change != nil {
-		if _, err := c.saveSession(ctx, change); err != nil {
-			return err
-		}
+		_, s.failed = c.saveSession(ctx, change)
 	}
-	s.committed = true
-	return nil
+	s.committed = s.failed == nil
+	s.settled = true
+	if s.waiting != nil {
+		close(s.waiting)
+	}
+	return s.failed
+}
+
+// AwaitSessionCommit implements jsruntime.SessionCommitter.
+func (c *call) AwaitSessionCommit(ctx context.Context) error {
+	s := &c.session
+	s.mu.Lock()
+	if s.settled {
+		defer s.mu.Unlock()
+		return s.failed
+	}
+	if s.waiting == nil {
+		s.waiting = make(chan struct{})
+	}
+	settled := s.waiting
+	s.mu.Unlock()
+	select {
+	case <-settled:
+		return s.failed // not written to any more
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 var errNoStore = fmt.Errorf("%w: this edge has none", webtask.ErrStoreUnavailable)
