@@ -78,6 +78,8 @@ func unreachable(e *source.FetchError) string {
 		return "its file cannot be read."
 	case e.Status != 0:
 		return fmt.Sprintf("its origin answered %d.", e.Status)
+	case errors.Is(e.Err, source.ErrRedirects):
+		return "its origin redirects too often."
 	case errors.As(e.Err, &denied):
 		return denied.Error() + "."
 	case errors.As(e.Err, &dns):

@@ -107,7 +107,7 @@ func number(b *testing.B, name string, otherwise int) int {
 // ratio measures two targets in turn and prints rates and their quotient.
 func ratio(b *testing.B, of, to target) {
 	b.Helper()
-	length := time.Duration(number(b, "BENCH_SECONDS", 3)) * time.Second
+	length := time.Duration(number(b, "BENCH_SECONDS", 2)) * time.Second
 	measure := func(t target, length time.Duration) float64 {
 		rate, err := load(t, length)
 		if err != nil {
@@ -118,8 +118,17 @@ func ratio(b *testing.B, of, to target) {
 	measure(of, time.Second)
 	measure(to, time.Second)
 	var ofs, tos, ratios []float64
-	for range number(b, "BENCH_ROUNDS", 5) {
-		o, t := measure(of, length), measure(to, length)
+	for round := range number(b, "BENCH_ROUNDS", 7) {
+		// Who goes first alternates, so that a drift of the machine favours
+		// neither.
+		var o, t float64
+		if round%2 == 0 {
+			o = measure(of, length)
+			t = measure(to, length)
+		} else {
+			t = measure(to, length)
+			o = measure(of, length)
+		}
 		ofs, tos, ratios = append(ofs, o), append(tos, t), append(ratios, o/t)
 	}
 	fmt.Printf("%-44s %9.0f /s   %-28s %9.0f /s   ratio %.2f\n", of.name, median(ofs), to.name, median(tos), median(ratios))
@@ -130,7 +139,7 @@ func ratio(b *testing.B, of, to target) {
 func BenchmarkEdge(b *testing.B) {
 	fmt.Printf("%s, %d CPUs, %s; GOGC=%q GOMEMLIMIT=%q; wrk %d thread, %d connections, %d rounds of %d s each\n",
 		cpu(), runtime.NumCPU(), runtime.Version(), os.Getenv("GOGC"), os.Getenv("GOMEMLIMIT"),
-		threads, connections, number(b, "BENCH_ROUNDS", 5), number(b, "BENCH_SECONDS", 3))
+		threads, connections, number(b, "BENCH_ROUNDS", 7), number(b, "BENCH_SECONDS", 2))
 	origin := startOrigin(b)
 	edge := start(b, site, harness.FileStore(), origin)
 	bare := start(b, plain, harness.FileStore(), origin)

@@ -7,8 +7,8 @@
 //
 //	go test -run '^$' -bench . -benchtime 1x -v ./tests/bench
 //
-// BENCH_SECONDS (default 3) is the length of one measurement and BENCH_ROUNDS
-// (default 5) their number on either side.
+// BENCH_SECONDS (default 2) is the length of one measurement and BENCH_ROUNDS
+// (default 7) their number on either side.
 package bench
 
 import (
