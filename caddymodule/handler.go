@@ -27,8 +27,7 @@ func init() {
 // is then bound to its route. Without, it is in token mode: it runs what the
 // webtask token of a request names, and passes requests without one on.
 //
-// It publishes these placeholders, which are empty before it ran and where
-// no task did:
+// It publishes these placeholders, which are unknown where no task has run:
 //
 // Placeholder | Description
 // ------------|---------------
@@ -237,13 +236,8 @@ func publish(info *requestInfo, r *http.Request) {
 }
 
 func (i *requestInfo) placeholder(key string) (any, bool) {
-	switch key {
-	case "http.webtask.container", "http.webtask.name", "http.webtask.id":
-		if i.Task == nil {
-			return nil, false // a directive further on may know
-		}
-	case "http.session.id":
-		return i.SessionID, i.SessionID != ""
+	if i.Task == nil {
+		return nil, false // a directive further on may know
 	}
 	switch key {
 	case "http.webtask.container":
@@ -252,6 +246,8 @@ func (i *requestInfo) placeholder(key string) (any, bool) {
 		return i.Task.Name, true
 	case "http.webtask.id":
 		return i.Task.ID, true
+	case "http.session.id":
+		return i.SessionID, true
 	}
 	return nil, false
 }

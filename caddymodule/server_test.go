@@ -1,0 +1,202 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/certmagic"
+)
+
+func TestMain(m *testing.M) {
+	// Nothing of a test may reach the data of whoever runs it.
+	folder, err := os.MkdirTemp("", "webtask-caddymodule-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"} {
+		if err := os.Setenv(name, folder); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	caddy.DefaultStorage = &certmagic.FileStorage{Path: filepath.Join(folder, "storage")}
+	code := m.Run()
+	_ = os.RemoveAll(folder)
+	os.Exit(code)
+}
+
+// server is Caddy in this process, with a site of its own.
+type server struct {
+	t      *testing.T
+	folder string
+	port   string
+	admin  string
+	client *http.Client
+}
+
+// newServer makes a folder with the files given, by name.
+func newServer(t *testing.T, files map[string]string) *server {
+	t.Helper()
+	s := &server{t: t, folder: t.TempDir(), port: freePort(t), admin: freePort(t), client: &http.Client{
+		Timeout:       30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	for name, text := range files {
+		s.write(name, text)
+	}
+	t.Cleanup(func() {
+		s.client.CloseIdleConnections()
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+func (s *server) write(name, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.folder, name), []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// config returns the JSON of a site: options go into the global option
+// webtask, site into the site's block.
+func (s *server) config(options, site string) ([]byte, error) {
+	text := fmt.Sprintf(`{
+	admin 127.0.0.1:%s {
+		origins 127.0.0.1:%[1]s
+	}
+	persist_config off
+	auto_https off
+	grace_period 10s
+	metrics
+	log {
+		output file %s/log
+		format webtask {
+			wrap json
+		}
+		level DEBUG
+	}
+	webtask {
+		store file %[2]s/store.db
+		%s
+	}
+}
+http://127.0.0.1:%s {
+	%s
+}
+`, s.admin, s.folder, options, s.port, site)
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": filepath.Join(s.folder, "Caddyfile")})
+	return config, err
+}
+
+// load loads a configuration as a reload does.
+func (s *server) load(options, site string) error {
+	s.t.Helper()
+	config, err := s.config(options, site)
+	if err != nil {
+		return err
+	}
+	return caddy.Load(config, true)
+}
+
+func (s *server) mustLoad(options, site string) {
+	s.t.Helper()
+	if err := s.load(options, site); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// get sends a request; headers are "Name: value".
+func (s *server) get(path string, headers ...string) (status int, body string, header http.Header) {
+	s.t.Helper()
+	return s.do("http://127.0.0.1:"+s.port+path, http.MethodGet, "", headers...)
+}
+
+func (s *server) do(url, method, body string, headers ...string) (int, string, http.Header) {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		request.Header.Add(name, value)
+	}
+	response, err := s.client.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return response.StatusCode, string(text), response.Header
+}
+
+func (s *server) adminDo(method, path, body string) (int, string) {
+	s.t.Helper()
+	status, text, _ := s.do("http://127.0.0.1:"+s.admin+path, method, body, "Content-Type: application/json")
+	return status, text
+}
+
+func (s *server) log() string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.folder, "log"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// logged returns the entries of the log whose message contains text.
+func (s *server) logged(text string) []map[string]any {
+	s.t.Helper()
+	var entries []map[string]any
+	for line := range strings.Lines(s.log()) {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			s.t.Fatalf("%v in %s", err, line)
+		}
+		if strings.Contains(entry["msg"].(string), text) {
+			entries = append(entries, entry)
+		}
+	}
+	return entries
+}
+
+func (s *server) want(path string, status int, body string, headers ...string) http.Header {
+	s.t.Helper()
+	gotStatus, gotBody, header := s.get(path, headers...)
+	if gotStatus != status || !strings.Contains(gotBody, body) {
+		s.t.Errorf("GET %s answered %d %q, want %d with %q", path, gotStatus, gotBody, status, body)
+	}
+	return header
+}
