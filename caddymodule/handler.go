@@ -182,11 +182,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		r = r.WithContext(ctx)
 		defer info.endSpan(span)
 	}
-	err := e.Serve(w, r, bound.route, &info.RequestInfo, next.ServeHTTP)
-	if info.Outcome != edge.OutcomePassed {
-		bound.metrics.observe(info.Outcome, info.Duration)
-	}
-	return passedError(err)
+	// Deferred, for the edge aborts a broken answer with a panic.
+	defer bound.metrics.observe(info)
+	return passedError(e.Serve(w, r, bound.route, &info.RequestInfo, next.ServeHTTP))
 }
 
 // passedError turns an error that the edge passes on into one that Caddy's

@@ -102,11 +102,11 @@ func (c *collectors) route(container string) *routeMetrics {
 	return m
 }
 
-// observe counts a request that was not passed on.
-func (m *routeMetrics) observe(outcome edge.Outcome, took time.Duration) {
-	if counter, ok := m.outcomes[outcome]; ok {
+// observe counts a request, unless it was passed on.
+func (m *routeMetrics) observe(info *requestInfo) {
+	if counter, ok := m.outcomes[info.Outcome]; ok {
 		counter.Inc()
-		m.duration.Observe(took.Seconds())
+		m.duration.Observe(info.Duration.Seconds())
 	}
 }
 

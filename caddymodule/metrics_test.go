@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/webtask-edge/caddy-webtask/edge"
 )
 
 // TestMetricsAreNamedWell holds names, units and help to Prometheus's rules.
@@ -18,7 +20,7 @@ func TestMetricsAreNamedWell(t *testing.T) {
 	if err := metrics.register(registry); err != nil {
 		t.Errorf("registering twice: %v", err)
 	}
-	metrics.route("lint").observe("ok", 1)
+	metrics.route("lint").observe(&requestInfo{edge.RequestInfo{Outcome: edge.OutcomeOK}})
 	metrics.TokenOpened("ok")
 	metrics.StoreCalled("load", 1, nil)
 	metrics.FetchDone(1, nil)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -32,8 +33,35 @@ func TestMain(m *testing.M) {
 	}
 	caddy.DefaultStorage = &certmagic.FileStorage{Path: filepath.Join(folder, "storage")}
 	code := m.Run()
+	if code == 0 {
+		code = checkLeaks()
+	}
 	_ = os.RemoveAll(folder)
 	os.Exit(code)
+}
+
+// checkLeaks fails the run when a goroutine of ours is left after every server
+// has stopped. Caddy itself leaves some.
+func checkLeaks() int {
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	var left []string
+	for range 1000 {
+		left = left[:0]
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		for _, stack := range strings.Split(string(stacks), "\n\n") {
+			if strings.Contains(stack, "webtask-edge/caddy-webtask/") && !strings.Contains(stack, "TestMain") {
+				left = append(left, stack)
+			}
+		}
+		if len(left) == 0 {
+			return 0
+		}
+		<-again.C
+	}
+	fmt.Fprintln(os.Stderr, "goroutines are left:\n"+strings.Join(left, "\n\n"))
+	return 1
 }
 
 // server is Caddy in this process, with a site of its own.
