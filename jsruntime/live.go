@@ -72,6 +72,11 @@ func (h *holder) release() {
 	}
 }
 
+// headKnown reports whether the response can be committed.
+func (l *live) headKnown() bool {
+	return l.response != nil && (l.session == nil || l.session.carried == 0)
+}
+
 // fatal ends the request with err, whatever its state.
 func (l *live) fatal(err error) {
 	if l.failure == nil {
@@ -98,9 +103,10 @@ func (iso *Isolate) end() {
 	if iso.alarm != nil {
 		iso.alarm.Stop()
 	}
-	if l.asyncs > 0 {
-		// Their results are dropped, yet what awaits them is still
-		// reachable from the author's globals: a clean isolate is cheap.
+	if l.asyncs > 0 || l.failure != nil && (l.main != nil || l.timers.Len() > 0) {
+		// What they would have settled never is, yet is still reachable from
+		// the author's globals: a clean isolate is cheap. Timers that a request
+		// leaves behind which went well are those of a race that they lost.
 		iso.condemn(discardPending)
 	}
 	if l.body != nil {
@@ -191,8 +197,9 @@ type watchedPromise struct {
 	fulfilled, rejected func(goja.Value)
 }
 
-// watch calls what waits for promises that are settled now.
-func (iso *Isolate) watch() {
+// watch calls what waits for promises that are settled now, and reports
+// whether there was anything.
+func (iso *Isolate) watch() (called bool) {
 	l := &iso.live
 	for i := 0; i < len(l.watched); {
 		w := l.watched[i]
@@ -206,6 +213,7 @@ func (iso *Isolate) watch() {
 		} else {
 			w.rejected(w.promise.Result())
 		}
-		i = 0 // they run JavaScript, which may settle others
+		i, called = 0, true // they run JavaScript, which may settle others
 	}
+	return called
 }

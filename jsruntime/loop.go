@@ -213,7 +213,7 @@ func (iso *Isolate) park(done <-chan struct{}, until time.Time) {
 func (iso *Isolate) awaitHead() {
 	l := &iso.live
 	done := l.caller.Done()
-	for l.response == nil && l.failure == nil {
+	for !l.headKnown() && l.failure == nil {
 		if err := context.Cause(l.caller); err != nil {
 			l.fatal(err)
 			return

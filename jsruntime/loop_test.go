@@ -300,3 +300,35 @@ func TestPassThrough(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestAbandonedPromisesReachNoOtherRequest(t *testing.T) {
+	b := newBench(t, jsruntime.Options{})
+	spec := b.spec(`let token;
+		module.exports = async (ctx, cb) => {
+			token ??= new Promise(resolve => setTimeout(() => resolve("token"), ctx.query.slow ? 60000 : 1));
+			log("waiting");
+			cb(null, await token);
+		}`, jsruntime.SpecOptions{})
+	ctx, cancel := context.WithCancel(context.Background())
+	host := newHost()
+	req := request(host)
+	req.URL += "&slow=1"
+	go func() { <-host.logged; cancel() }()
+	if _, err := b.engine.Do(ctx, spec, req); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if got, _ := b.do(spec, request(newHost())); got != `"token"` {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestMicrotasksReachNoOtherRequest(t *testing.T) {
+	b := newBench(t, jsruntime.Options{})
+	spec := b.spec(`let n = 0;
+		module.exports = async cb => { const was = n; return { toJSON() { Promise.resolve().then(() => n++); return was } } }`, jsruntime.SpecOptions{})
+	for _, want := range []string{"0", "1", "2"} {
+		if got, _ := b.do(spec, request(newHost())); got != want {
+			t.Errorf("after %s requests: %s", want, got)
+		}
+	}
+}

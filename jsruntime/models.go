@@ -228,15 +228,16 @@ var promiseType = reflect.TypeFor[*goja.Promise]()
 // replace that.
 var awaitProgram = goja.MustCompile("await", "(async thenable => await thenable)", true)
 
-// settle looks, at the end of a turn, whether the request is answered by it.
-func (iso *Isolate) settle() {
+// settle looks, at the end of a turn, whether the request is answered by it. It
+// reports whether it ran JavaScript, which may have left microtasks.
+func (iso *Isolate) settle() (ran bool) {
 	l := &iso.live
 	if len(l.watched) > 0 {
-		iso.watch()
+		ran = iso.watch()
 	}
 	if l.main != nil && l.main.State() != goja.PromiseStatePending {
 		p := l.main
-		l.main = nil
+		l.main, ran = nil, true
 		if p.State() == goja.PromiseStateRejected {
 			iso.trackRejection(p, goja.PromiseRejectionHandle)
 			iso.fail(iso.thrown(p.Result(), nil, KindAsync))
@@ -247,12 +248,15 @@ func (iso *Isolate) settle() {
 	if l.response == nil && l.writer != nil {
 		l.response = l.writer.response()
 	}
-	if len(l.waits) > 0 {
+	if waits := len(l.waits); waits > 0 {
 		l.poll(iso)
+		ran = ran || len(l.waits) != waits
 	}
 	if len(l.rejected) > 0 {
 		iso.checkRejections()
+		ran = true
 	}
+	return ran
 }
 
 // fulfilled takes the value of the promise that the handler returned.

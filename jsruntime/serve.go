@@ -64,7 +64,7 @@ func (iso *Isolate) serve(ctx context.Context, spec *Spec, req *Request, deadlin
 		l.raw = raw
 	}
 	iso.enter(iso.callHandler)
-	if l.response == nil && l.failure == nil {
+	if !l.headKnown() && l.failure == nil {
 		iso.awaitHead()
 	}
 	if err := l.failure; err != nil {

@@ -1,7 +1,6 @@
 package jsruntime
 
 import (
-	"context"
 	"maps"
 	"slices"
 
@@ -14,12 +13,11 @@ import (
 // Writes are buffered and leave with the response's head; once that is sent
 // they go to the store one by one.
 type session struct {
-	iso     *Isolate
-	seq     uint64
-	object  *goja.Object
-	guard   goja.Value // JSON.stringify's replacer
-	waiting []func(error)
-	loading bool
+	iso    *Isolate
+	seq    uint64
+	object *goja.Object
+	guard  goja.Value // JSON.stringify's replacer
+	sessionLine
 
 	stored     *Session // nil: not loaded yet
 	set        map[string][]byte
@@ -121,11 +119,9 @@ func (s *session) id() goja.Value {
 		return goja.Null()
 	}
 	if s.stored == nil {
-		loaded, err := iso.live.request.Host.LoadSession(iso.Context())
-		if err != nil {
+		if err := s.loadNow(); err != nil {
 			panic(s.storeError(err))
 		}
-		s.stored = loaded
 	}
 	id := s.stored.ID
 	if namer, ok := iso.live.request.Host.(SessionNamer); ok && (s.regenerate || id == "" && len(s.set) > 0) {
@@ -135,38 +131,6 @@ func (s *session) id() goja.Value {
 		return goja.Null()
 	}
 	return iso.runtime.ToValue(id)
-}
-
-// load calls then once the session was read.
-func (s *session) load(then func(error)) {
-	if s.stored != nil {
-		then(nil)
-		return
-	}
-	s.waiting = append(s.waiting, then)
-	if s.loading {
-		return
-	}
-	s.loading = true
-	host, committed := s.iso.live.request.Host, s.committed()
-	s.iso.Async(func(ctx context.Context) func() {
-		var loaded *Session
-		err := committed(ctx)
-		if err == nil {
-			loaded, err = host.LoadSession(ctx)
-		}
-		return func() {
-			s.loading = false
-			if err == nil && s.stored == nil {
-				s.stored = loaded
-			}
-			waiting := s.waiting
-			s.waiting = nil
-			for _, then := range waiting {
-				then(err)
-			}
-		}
-	})
 }
 
 // value returns the value of a key as this request sees it: its own writes
@@ -272,35 +236,16 @@ func (s *session) renew(_ goja.FunctionCall, d *deferred) {
 
 // save sends one change after the head is sent, and settles d.
 func (s *session) save(change *webtask.SessionChange, d *deferred) {
-	s.send(change, func(saved *Session, err error) {
-		if err != nil {
-			d.reject(s.storeError(err))
-			return
-		}
-		s.stored = saved
-		d.resolve(goja.Undefined())
+	s.inLine(func() {
+		s.send(change, func(saved *Session, err error) {
+			if err != nil {
+				d.reject(s.storeError(err))
+				return
+			}
+			s.stored = saved
+			d.resolve(goja.Undefined())
+		})
 	})
-}
-
-func (s *session) send(change *webtask.SessionChange, then func(*Session, error)) {
-	host, committed := s.iso.live.request.Host, s.committed()
-	s.iso.Async(func(ctx context.Context) func() {
-		var saved *Session
-		err := committed(ctx)
-		if err == nil {
-			saved, err = host.SaveSession(ctx, change)
-		}
-		return func() { then(saved, err) }
-	})
-}
-
-// committed returns what waits, after the head, until the writes that left
-// with it are saved.
-func (s *session) committed() func(context.Context) error {
-	if committer, ok := s.iso.live.request.Host.(SessionCommitter); ok && s.iso.live.answered {
-		return committer.AwaitSessionCommit
-	}
-	return func(context.Context) error { return nil }
 }
 
 // commit returns the buffered writes, which leave with the head; nil: none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/dop251/goja"
@@ -11,10 +12,13 @@ import (
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
-// An update that keeps losing against others waits a little longer each time,
-// by chance, so that they do not go on in step.
+// An update that lost against another tries again at once, on the session that
+// the store returned. One that keeps losing waits a little longer each time, by
+// chance, so that they do not go on in step, and then reads the session anew:
+// what it was before the wait is old by then, and would lose again.
 const (
-	updateAttempts = 20
+	updateAtOnce   = 3
+	updateAttempts = 60
 	updateBackoff  = 2 * time.Millisecond
 	updateMaxWait  = 50 * time.Millisecond
 )
@@ -77,7 +81,7 @@ func (s *session) applyUpdate(key string, version uint64, text []byte, fn goja.C
 	restore := func() { s.restore(change, key) }
 	change.Expect = map[string]uint64{key: version}
 	change.Set[key] = text
-	s.send(change, func(saved *Session, err error) {
+	s.carry(change, func(saved *Session, err error) {
 		switch {
 		case err == nil:
 			s.stored = saved
@@ -94,14 +98,42 @@ func (s *session) applyUpdate(key string, version uint64, text []byte, fn goja.C
 			d.reject(s.storeError(err))
 			return
 		}
-		s.later(attempt, func() { s.tryUpdate(key, fn, d, attempt+1) })
+		if attempt <= updateAtOnce {
+			s.tryUpdate(key, fn, d, attempt+1)
+			return
+		}
+		s.later(attempt-updateAtOnce, func() {
+			s.stored = nil
+			s.load(func(err error) {
+				if err != nil {
+					d.reject(s.storeError(err))
+					return
+				}
+				s.tryUpdate(key, fn, d, attempt+1)
+			})
+		})
 	})
 }
 
-// later calls f after a time that grows with the attempts, by chance.
-func (s *session) later(attempt int, f func()) {
+// carry sends a change that has the buffered writes in it, before anything that
+// waits for the store: who reads next finds them there. The head waits for it,
+// too, since writes that come back unsaved are to leave with that.
+func (s *session) carry(change *webtask.SessionChange, then func(*Session, error)) {
+	s.carried++
+	s.reading = nil
+	s.line = slices.Insert(s.line, 0, func() {
+		s.send(change, func(saved *Session, err error) {
+			s.carried--
+			then(saved, err)
+		})
+	})
+	s.proceed()
+}
+
+// later calls f after a time that grows with the waits so far, by chance.
+func (s *session) later(waits int, f func()) {
 	iso := s.iso
-	wait := min(updateBackoff<<min(attempt, 10), updateMaxWait)
+	wait := min(updateBackoff<<min(waits, 10), updateMaxWait)
 	wait = time.Duration(rand.Int64N(int64(wait))) + 1
 	clock := iso.engine.clock
 	iso.Async(func(ctx context.Context) func() {

@@ -95,12 +95,14 @@ func (iso *Isolate) guarded(f func()) {
 	if thrown := iso.runtime.Try(f); thrown != nil {
 		iso.Uncaught(thrown)
 	}
-	// Goja runs microtasks when an outermost call returns, and f need not
-	// have ended with one.
-	_, err := iso.natives.nothing(goja.Undefined())
-	iso.Uncaught(err)
-	if iso.live.request != nil {
-		iso.settle()
+	for {
+		// Goja runs microtasks when an outermost call returns, and f need not
+		// have ended with one. None may be left to the next request.
+		_, err := iso.natives.nothing(goja.Undefined())
+		iso.Uncaught(err)
+		if iso.live.request == nil || !iso.settle() || iso.live.failure != nil {
+			return
+		}
 	}
 }
 
