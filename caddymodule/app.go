@@ -323,14 +323,19 @@ func (a *App) running(ctx context.Context) *edge.Edge {
 // other apps stop in any order. See Cleanup.
 func (a *App) Stop() error { return nil }
 
-// Cleanup gives back what was shared once the last request has ended: at
-// once, as a rule, or later on a goroutine of its own. When the process exits
-// it waits for that.
+// Cleanup gives back what was shared once the last request has ended, and
+// after a reload not before lateRequests have passed. When the process exits it
+// waits for that, without those.
 func (a *App) Cleanup() error {
 	if a.started == nil {
 		return nil // was not provisioned
 	}
 	a.once.Do(func() { close(a.started) })
+	if replaced := caddy.ActiveContext().Context != nil; replaced && a.edge.Load() != nil && !caddy.Exiting() {
+		retired.keep(&a.life, lateRequests)
+		return nil
+	}
+	retired.leave()
 	a.life.leave()
 	if caddy.Exiting() {
 		select {

@@ -82,6 +82,8 @@ func TestTokenMode(t *testing.T) {
 	respond @token "matched"
 	@expression expression `+"`path('/expression') && webtask_token('other')`"+`
 	respond @expression "matched"
+	@any expression `+"`path('/any') && webtask_token()`"+`
+	respond @any "matched"
 	handle /hello.js {
 		header Content-Type text/javascript
 		respond `+"`"+helloJS+"`"+`
@@ -107,6 +109,9 @@ func TestTokenMode(t *testing.T) {
 	s.want("/acme", 403, "", "Authorization: Bearer "+other)
 	s.want("/matched", 404, "next", "Authorization: Bearer "+other)
 	s.want("/expression", 200, "matched", "Authorization: Bearer "+other)
+
+	s.want("/any", 200, "matched", "Authorization: Bearer "+other)
+	s.want("/any", 404, "next")
 
 	t.Run("revoke", func(t *testing.T) {
 		if status, body := s.adminDo(http.MethodPost, "/webtask/revoke", `{"token": "`+token+`"}`); status != 200 || !strings.Contains(body, `"until"`) {

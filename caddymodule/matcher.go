@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
 
-	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/common/types/ref"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -86,35 +83,9 @@ func (m *MatchToken) MatchWithError(r *http.Request) (bool, error) {
 	return matched, passedError(err)
 }
 
-// CELLibrary makes the matcher usable in expressions:
-//
-//	expression webtask_token() || webtask_token('acme')
-func (*MatchToken) CELLibrary(ctx caddy.Context) (cel.Library, error) {
-	return caddyhttp.CELMatcherImpl(
-		"webtask_token", "webtask_token_match_list",
-		[]*cel.Type{cel.ListType(cel.StringType)},
-		func(data ref.Val) (caddyhttp.RequestMatcherWithError, error) {
-			args, err := data.ConvertToNative(reflect.TypeFor[[]string]())
-			if err != nil {
-				return nil, err
-			}
-			names := args.([]string)
-			if len(names) > 1 {
-				return nil, errors.New("webtask_token takes one container at most")
-			}
-			matcher := new(MatchToken)
-			if len(names) == 1 {
-				matcher.Container = names[0]
-			}
-			return matcher, matcher.Provision(ctx)
-		},
-	)
-}
-
 // Interface guards
 var (
 	_ caddy.Provisioner                 = (*MatchToken)(nil)
 	_ caddyfile.Unmarshaler             = (*MatchToken)(nil)
 	_ caddyhttp.RequestMatcherWithError = (*MatchToken)(nil)
-	_ caddyhttp.CELLibraryProducer      = (*MatchToken)(nil)
 )
