@@ -331,11 +331,14 @@ func (a *App) Cleanup() error {
 		return nil // was not provisioned
 	}
 	a.once.Do(func() { close(a.started) })
-	if replaced := caddy.ActiveContext().Context != nil; replaced && a.edge.Load() != nil && !caddy.Exiting() {
+	running := caddy.ActiveContext().Context != nil && !caddy.Exiting()
+	if running && a.edge.Load() != nil {
 		retired.keep(&a.life, lateRequests)
 		return nil
 	}
-	retired.leave()
+	if !running {
+		retired.leave()
+	}
 	a.life.leave()
 	if caddy.Exiting() {
 		select {
