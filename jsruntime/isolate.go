@@ -1,6 +1,7 @@
 package jsruntime
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"sync"
@@ -32,11 +33,13 @@ type Isolate struct {
 	env     *goja.Object // of the Web model; made on first use
 	natives natives
 
-	number    uint64 // within its pool
-	served    int    // requests so far
-	lastUsed  int64  // by the watchdog's clock
-	position  int    // in the watchdog's list
-	condemned string // why it must not be used again; empty: it may
+	flushes   uint64        // of its pool, before it was made
+	served    int           // requests so far
+	lastUsed  int64         // by the watchdog's clock
+	idle      bool          // it serves no request
+	place     *list.Element // in the container's list
+	position  int           // in the watchdog's list
+	condemned string        // why it must not be used again; empty: it may
 
 	turn  turn
 	queue taskQueue

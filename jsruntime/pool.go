@@ -1,6 +1,7 @@
 package jsruntime
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"slices"
@@ -34,7 +35,8 @@ type container struct {
 
 	mu      sync.Mutex
 	pools   map[string]*pool
-	count   int // isolates, those that are being made included
+	count   int       // isolates, those that are being made included
+	made    list.List // of *Isolate, idle or busy, by when they were last given back
 	waiting []*waiter
 }
 
@@ -48,7 +50,7 @@ type pool struct {
 	count    int        // idle, busy and being made
 	created  uint64
 	requests uint64
-	flushed  uint64 // isolates up to this number are not to be used again
+	flushes  atomic.Uint64 // isolates from before the last are not to be used again
 
 	lastUsed int64       // by the watchdog's clock
 	gone     atomic.Bool // removed from the container; look it up again
@@ -66,11 +68,7 @@ func (p *pool) acquire(ctx context.Context, spec *Spec, deadline time.Time) (*Is
 		return nil, errPoolGone
 	}
 	p.requests++
-	if last := len(p.idle) - 1; last >= 0 {
-		iso := p.idle[last]
-		p.idle[last] = nil
-		p.idle = p.idle[:last]
-		c.working.Add(1)
+	if iso := p.takeNewest(); iso != nil {
 		c.mu.Unlock()
 		return iso, nil
 	}
@@ -117,30 +115,45 @@ func (c *container) unreserve(p *pool) {
 }
 
 // evict throws away the idle isolate of the container that was used longest
-// ago, but none of p.
+// ago, but none of p. A pool that has nothing left goes with it: callers choose
+// keys, by their tokens, so there can be any number.
 func (c *container) evict(p *pool) bool {
-	var oldest *pool
-	for _, other := range c.pools {
-		if other == p || len(other.idle) == 0 {
-			continue
-		}
-		if oldest == nil || other.idle[0].lastUsed < oldest.idle[0].lastUsed {
-			oldest = other
-		}
-	}
-	if oldest == nil {
+	iso := c.oldestIdle(p)
+	if iso == nil {
 		return false
 	}
+	oldest := iso.pool
 	c.drop(oldest.takeOldest(), discardEvicted)
+	if oldest.count == 0 && !slices.ContainsFunc(c.waiting, func(w *waiter) bool { return w.pool == oldest }) {
+		c.remove(oldest)
+	}
 	return true
+}
+
+// oldestIdle returns the idle isolate that was used longest ago, but none of
+// p; nil: there is none.
+func (c *container) oldestIdle(p *pool) *Isolate {
+	for e := c.made.Front(); e != nil; e = e.Next() {
+		if iso := e.Value.(*Isolate); iso.idle && iso.pool != p {
+			return iso
+		}
+	}
+	return nil
+}
+
+// remove forgets a pool that has no isolates.
+func (c *container) remove(p *pool) {
+	p.gone.Store(true)
+	delete(c.pools, p.spec.Key)
 }
 
 // create makes an isolate in the place that was reserved for it.
 func (p *pool) create(spec *Spec) (*Isolate, error) {
 	e, c := p.container.engine, p.container
-	start := e.clock.Now()
+	start, flushes := e.clock.Now(), p.flushes.Load()
 	iso, err := newIsolate(e, p, spec)
 	if err == nil {
+		iso.flushes = flushes
 		e.watchdog.add(iso)
 		if err = iso.load(); err != nil {
 			e.watchdog.remove(iso)
@@ -153,7 +166,7 @@ func (p *pool) create(spec *Spec) (*Isolate, error) {
 	p.model.Store(int32(iso.handler.model))
 	c.mu.Lock()
 	p.created++
-	iso.number = p.created
+	iso.place = c.made.PushBack(iso)
 	c.mu.Unlock()
 	if e.observer != nil {
 		e.observer.IsolateCreated(c.name, e.clock.Now().Sub(start))
@@ -170,7 +183,7 @@ func (c *container) release(iso *Isolate) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.working.Add(-1)
-	if iso.number <= p.flushed {
+	if iso.flushes != p.flushes.Load() {
 		iso.condemn(discardFlushed)
 	}
 	if iso.condemned != "" {
@@ -181,7 +194,7 @@ func (c *container) release(iso *Isolate) {
 	p.lastUsed = e.watchdog.now.Load()
 	iso.lastUsed = p.lastUsed
 	if len(c.waiting) == 0 {
-		p.idle = append(p.idle, iso)
+		p.rest(iso)
 		return
 	}
 	c.handOver(iso)
@@ -190,6 +203,7 @@ func (c *container) release(iso *Isolate) {
 // drop forgets an isolate that nobody holds.
 func (c *container) drop(iso *Isolate, reason string) {
 	c.unreserve(iso.pool)
+	c.made.Remove(iso.place)
 	c.engine.watchdog.remove(iso)
 	if c.engine.observer != nil {
 		c.engine.observer.IsolateDiscarded(c.name, reason)
@@ -198,21 +212,40 @@ func (c *container) drop(iso *Isolate, reason string) {
 
 // shrink drops the isolates, and then the pools, that nobody has used since.
 func (c *container) shrink(since int64) {
-	for key, p := range c.pools {
+	for _, p := range c.pools {
 		for len(p.idle) > 0 && p.idle[0].lastUsed < since {
 			c.drop(p.takeOldest(), discardIdle)
 		}
 		if p.count == 0 && p.lastUsed < since {
-			p.gone.Store(true)
-			delete(c.pools, key)
+			c.remove(p)
 		}
 	}
 }
 
+// rest makes an isolate idle.
+func (p *pool) rest(iso *Isolate) {
+	iso.idle = true
+	p.idle = append(p.idle, iso)
+	p.container.made.MoveToBack(iso.place)
+}
+
+// takeNewest takes the idle isolate that was used last, to work; nil: there is
+// none.
+func (p *pool) takeNewest() *Isolate {
+	if len(p.idle) == 0 {
+		return nil
+	}
+	p.container.working.Add(1)
+	return p.take(len(p.idle) - 1)
+}
+
 // takeOldest takes the idle isolate that was used longest ago.
-func (p *pool) takeOldest() *Isolate {
-	iso := p.idle[0]
-	p.idle = slices.Delete(p.idle, 0, 1)
+func (p *pool) takeOldest() *Isolate { return p.take(0) }
+
+func (p *pool) take(i int) *Isolate {
+	iso := p.idle[i]
+	p.idle = slices.Delete(p.idle, i, i+1)
+	iso.idle = false
 	return iso
 }
 
@@ -221,12 +254,10 @@ func (p *pool) takeOldest() *Isolate {
 func (c *container) oldestUse() (at int64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range c.pools {
-		if len(p.idle) > 0 && (!ok || p.idle[0].lastUsed < at) {
-			at, ok = p.idle[0].lastUsed, true
-		}
+	if oldest := c.oldestIdle(nil); oldest != nil {
+		return oldest.lastUsed, true
 	}
-	return at, ok
+	return 0, false
 }
 
 // flush discards the isolates of a key; of all when it is empty.
@@ -238,7 +269,7 @@ func (c *container) flush(key, reason string) (flushed int) {
 			continue
 		}
 		flushed += p.count
-		p.flushed = p.created
+		p.flushes.Add(1)
 		for len(p.idle) > 0 {
 			c.drop(p.takeOldest(), reason)
 		}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -397,5 +400,120 @@ func TestNoGrowth(t *testing.T) {
 	round(10_000)
 	if after := heap(); after > before+2<<20 {
 		t.Errorf("heap grew from %d to %d bytes", before, after)
+	}
+}
+
+// slowWeb takes as long to install as the test says.
+type slowWeb struct {
+	fakeWeb
+	begun, finish chan struct{}
+}
+
+func (w slowWeb) Install(iso *jsruntime.Isolate) error {
+	w.begun <- struct{}{}
+	<-w.finish
+	return w.fakeWeb.Install(iso)
+}
+
+func TestFlushReachesIsolatesThatAreBeingMade(t *testing.T) {
+	b := newBench(t, jsruntime.Options{})
+	web := slowWeb{fakeWeb{b.gates}, make(chan struct{}, 2), make(chan struct{})}
+	engine := jsruntime.NewEngine(jsruntime.Options{Web: web, Node: fakeNode{}})
+	defer engine.Close(context.Background())
+	spec := b.spec(`let n = 0; module.exports = cb => cb(null, ++n)`, jsruntime.SpecOptions{})
+	answered := make(chan struct{})
+	do := func() {
+		defer close(answered)
+		if resp, err := engine.Do(context.Background(), spec, request(newHost())); err != nil || string(resp.Bytes) != "1" {
+			t.Errorf("%+v, %v", resp, err)
+		}
+	}
+	go do()
+	<-web.begun
+	if n := engine.Flush("", ""); n != 1 {
+		t.Errorf("%d flushed", n)
+	}
+	close(web.finish)
+	<-answered
+	answered = make(chan struct{})
+	do()
+}
+
+func TestKeysWithoutIsolatesAreForgotten(t *testing.T) {
+	b := newBench(t, jsruntime.Options{})
+	program := b.spec(`module.exports = cb => cb(null, 1)`, jsruntime.SpecOptions{}).Program
+	specs := make([]*jsruntime.Spec, 20)
+	for i := range specs {
+		specs[i] = jsruntime.NewSpec(strconv.Itoa(i), program, jsruntime.SpecOptions{Container: "acme", Limits: webtask.Limits{Isolates: 4}})
+	}
+	for range 2 {
+		for _, spec := range specs {
+			b.do(spec, request(newHost()))
+		}
+	}
+	var keys []string
+	for _, pool := range b.engine.Stats() {
+		keys = append(keys, pool.Key)
+	}
+	if want := []string{"16", "17", "18", "19"}; !slices.Equal(keys, want) {
+		t.Errorf("pools of the keys %v, want those used last, %v", keys, want)
+	}
+}
+
+// stoppedHost stops in Log until the test goes on.
+type stoppedHost struct {
+	*fakeHost
+	goOn chan struct{}
+}
+
+func (h *stoppedHost) Log(entry jsruntime.LogEntry) {
+	h.fakeHost.Log(entry)
+	<-h.goOn
+}
+
+func TestWhoWaitsGetsTheIdleIsolate(t *testing.T) {
+	clock := &manualClock{now: time.Unix(1e9, 0)}
+	b := newBench(t, jsruntime.Options{CPUSlots: 1, Clock: clock})
+	first := b.spec(`let n = 0; module.exports = cb => { n++; log("in"); cb(null, n) }`, jsruntime.SpecOptions{})
+	second := b.spec(`module.exports = cb => { log("in"); cb(null, "second") }`, jsruntime.SpecOptions{})
+	host := &stoppedHost{newHost(), make(chan struct{})}
+	answers := make(map[string]chan string)
+	do := func(name string, spec *jsruntime.Spec, host jsruntime.Host) {
+		answer := make(chan string, 1)
+		answers[name] = answer
+		go func() {
+			text, _ := b.do(spec, request(host))
+			answer <- text
+		}()
+	}
+	until := func(want string) {
+		for {
+			var got []string
+			for _, pool := range b.engine.Stats() {
+				got = append(got, fmt.Sprintf("%d busy %d queued", pool.Busy, pool.Queued))
+			}
+			if slices.Sort(got); strings.Join(got, "; ") == want {
+				return
+			}
+			runtime.Gosched()
+		}
+	}
+	do("a", first, host)
+	<-host.logged
+	do("b", second, newHost()) // the first of its key does not queue
+	until("1 busy 0 queued; 1 busy 0 queued")
+	do("c", second, newHost())
+	until("1 busy 0 queued; 1 busy 1 queued")
+	clock.mu.Lock()
+	clock.now = clock.now.Add(time.Second) // c is impatient; nobody looks yet
+	clock.mu.Unlock()
+	do("d", first, newHost())
+	until("1 busy 1 queued; 1 busy 1 queued")
+	close(host.goOn)
+	if got := <-answers["d"]; got != "2" {
+		t.Errorf("got %s: another isolate was made while one was idle", got)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		<-answers[name]
 	}
 }

@@ -117,7 +117,7 @@ func (c *container) handOver(iso *Isolate) {
 			break
 		}
 	}
-	p.idle = append(p.idle, iso)
+	p.rest(iso)
 	c.serveQueue()
 }
 
@@ -134,11 +134,15 @@ func (c *container) park() {
 
 func (c *container) unpark() { c.working.Add(1) }
 
-// serveQueue grants places to those who wait, in order, as long as there are
-// any and the CPU has room.
+// serveQueue grants idle isolates, and places for new ones, to those who wait,
+// in order, as long as there are any and the CPU has room.
 func (c *container) serveQueue() {
 	for len(c.waiting) > 0 {
 		w := c.waiting[0]
+		if iso := w.pool.takeNewest(); iso != nil {
+			c.dequeue(0).grant <- grant{iso: iso}
+			continue
+		}
 		if w.pool.count > 0 && !c.idleCPU() && c.engine.clock.Now().Sub(w.since) < impatience {
 			return
 		}
