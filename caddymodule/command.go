@@ -30,9 +30,18 @@ serves single webtasks, and shows the isolates of a running server.
 Commands that make or read tokens use the keys that the configuration names
 and need no running server. Those that need one use its admin API.`,
 		CobraFunc: func(cmd *cobra.Command) {
+			cmd.RunE = needCommand
 			cmd.AddCommand(keygenCommand(), tokenCommand(), runCommand(), serveCommand(), poolsCommand())
 		},
 	})
+}
+
+// needCommand runs where a command of a command is missing or misspelt.
+func needCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown command %q of %s; run: %[2]s --help", args[0], cmd.CommandPath())
+	}
+	return cmd.Help()
 }
 
 // configFlags are how a command finds the configuration.

@@ -122,6 +122,7 @@ func TestCommandErrors(t *testing.T) {
 		"integrity no url":  {issueCommand(), issue("--container", "a", "--integrity", "auto"), "--integrity auto: needs --url"},
 		"unknown config":    {issueCommand(), []string{"--config", "/absent.json"}, "reading the configuration"},
 		"argument":          {issueCommand(), issue("x"), "this command takes no arguments"},
+		"unknown command":   {tokenCommand(), []string{"isue"}, `unknown command "isue"`},
 		"inspect nothing":   {inspectCommand(), []string{"--config", config}, "this command takes a token"},
 		"inspect garbage":   {inspectCommand(), []string{"--config", config, "abc"}, "token is malformed"},
 		"keygen rotate":     {keygenCommand(), []string{"--rotate", "/absent.json"}, "keys: the file cannot be read"},

@@ -25,7 +25,7 @@ import (
 const defaultExpiry = "90d"
 
 func tokenCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "token <command>", Short: "Makes, shows and revokes tokens"}
+	cmd := &cobra.Command{Use: "token <command>", Short: "Makes, shows and revokes tokens", RunE: needCommand}
 	cmd.AddCommand(issueCommand(), inspectCommand(), revokeCommand())
 	return cmd
 }

@@ -137,7 +137,7 @@ func FuzzRedact(f *testing.F) {
 	f.Add("/run?key=", "abc")
 	f.Add("x?a=1&key=", aToken)
 	f.Fuzz(func(t *testing.T, before, value string) {
-		if strings.ContainsAny(before, "?&; \"'<>") || strings.ContainsAny(value, "?&; \"'<>") || strings.Contains(redacted, value) || strings.Contains(before, value) {
+		if strings.ContainsAny(before, "?&; \"'<>") || strings.ContainsAny(value, "?&; \"'<>") || strings.Contains(before+"?key="+redacted, value) {
 			return // not one value of one parameter, or nothing to tell apart
 		}
 		if got := redact(before + "?key=" + value); strings.Contains(got, value) {
