@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -204,6 +205,11 @@ func answerRun(err error) *Answer {
 		return &Answer{
 			Status: http.StatusRequestEntityTooLarge, Source: SourceProxy, Outcome: OutcomeLimit,
 			Message: fmt.Sprintf("The request's body is larger than the %d bytes that this site takes.", tooLarge.Limit),
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &Answer{
+			Status: http.StatusRequestTimeout, Source: SourceProxy, Outcome: OutcomeLimit,
+			Message: "The request's body did not arrive in time.",
 		}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return &Answer{

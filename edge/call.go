@@ -20,6 +20,7 @@ type call struct {
 	plan    *plan
 	request jsruntime.Request
 	header  http.Header // as the request came; the script sees request.Header
+	body    *clientBody // nil: none
 	secure  bool
 	foreign bool
 	session session

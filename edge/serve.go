@@ -41,7 +41,7 @@ func (e *Edge) Serve(w http.ResponseWriter, r *http.Request, route *Route, info 
 	// A call is one allocation with all that lives as long as the request.
 	c := &call{edge: e, header: r.Header, secure: info.Secure}
 	if err == nil {
-		err = c.prepare(r, route, info, token, start)
+		err = c.prepare(w, r, route, info, token, start)
 	}
 	if err == nil {
 		err = c.run(w, r, route, info, token)
@@ -58,7 +58,7 @@ func (e *Edge) Serve(w http.ResponseWriter, r *http.Request, route *Route, info 
 }
 
 // prepare decides what runs and what it may see of the request.
-func (c *call) prepare(r *http.Request, route *Route, info *RequestInfo, token carried, now time.Time) error {
+func (c *call) prepare(w http.ResponseWriter, r *http.Request, route *Route, info *RequestInfo, token carried, now time.Time) error {
 	e := c.edge
 	var err error
 	if route.Task != nil {
@@ -95,7 +95,8 @@ func (c *call) prepare(r *http.Request, route *Route, info *RequestInfo, token c
 		ForceMergeBody: forced(r.URL.RawQuery, "webtask_mb"),
 	}
 	if r.Body != nil && r.Body != http.NoBody {
-		c.request.Body = r.Body
+		c.body = newClientBody(w, r, task.Limits.Timeout)
+		c.request.Body = c.body
 	}
 	return nil
 }
@@ -106,19 +107,24 @@ func (c *call) run(w http.ResponseWriter, r *http.Request, route *Route, info *R
 	ctx := r.Context()
 	spec, err := c.edge.spec(ctx, c.plan)
 	if err != nil {
+		if c.body != nil {
+			err = c.body.settle(w, r, err)
+		}
 		return err
 	}
 	resp, err := c.edge.opts.Runner.Do(ctx, spec, &c.request)
-	if err != nil {
-		return err
+	if c.body != nil {
+		err = c.body.settle(w, r, err)
 	}
-	if resp.Status < 200 || resp.Status > 599 {
+	switch {
+	case err != nil:
+	case resp.Status < 200 || resp.Status > 599:
 		err = statusError(resp.Status)
-	} else {
+	default:
 		err = c.commitSession(ctx, resp.Session)
 	}
 	if err != nil {
-		if resp.Body != nil {
+		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
 		return err
