@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -115,12 +117,23 @@ func droppedFromForeign(name string) bool {
 
 // droppedFromAll reports whether a response header in canonical form is the
 // edge's alone to set, whatever the task: framing and the connection
-// (RFC 9110 §7.6.1, RFC 9112 §6).
-func droppedFromAll(name string) bool {
+// (RFC 9110 §7.6.1, RFC 9112 §6). What is no header at all is dropped too: the
+// platforms refuse it, but parts of them are JavaScript, which a script can get
+// at, and net/http makes a trailer, by any name, of "Trailer:Set-Cookie".
+func droppedFromAll(name string, values []string) bool {
 	switch name {
 	case "Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate",
 		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
 		return true
 	}
-	return false
+	return !httpguts.ValidHeaderFieldName(name) ||
+		slices.ContainsFunc(values, func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) })
+}
+
+// replacesParts reports whether a Content-Type is multipart/x-mixed-replace:
+// browsers that know it take Set-Cookie from the head of each part.
+func replacesParts(values []string) bool {
+	return slices.ContainsFunc(values, func(v string) bool {
+		return strings.Contains(strings.ToLower(v), "multipart/x-mixed-replace")
+	})
 }

@@ -3,7 +3,9 @@ package edge
 import (
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/webtask-edge/caddy-webtask/webtask"
@@ -116,5 +118,35 @@ func TestStripPort(t *testing.T) {
 		if got := stripPort(host); got != want {
 			t.Errorf("%q: got %q, want %q", host, got, want)
 		}
+	}
+}
+
+// The platforms check headers, in JavaScript that a script can get at; the edge
+// does not rely on it.
+func TestForeignHeadersByTrick(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	for name, code := range map[string]string{
+		"trailer prefix": `Map.prototype.values = () => [["Trailer:Set-Cookie", 0, ["evil=1"]], ["trailer:clear-site-data", 0, ["*"]]][Symbol.iterator]()`,
+		"line breaks":    `Map.prototype.values = () => [["X-A", 0, ["a\r\nSet-Cookie: evil=1"]], ["X-B\r\nSet-Cookie", 0, ["evil=1"]]][Symbol.iterator]()`,
+		"odd spellings":  `Map.prototype.values = () => [["sEt-cOOKIE", 0, ["evil=1"]], ["Set-Cookie ", 0, ["evil=1"]], ["REFRESH", 0, ["0;url=/"]], ["x-accel-Redirect", 0, ["/"]]][Symbol.iterator]()`,
+		"parts":          `res.setHeader("content-type", "Multipart/X-mixed-replace; boundary=b")`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp, body := st.get("/", bearerHeader(st.tokenFor(`module.exports = (ctx, req, res) => { `+code+`; res.end("body") }`, func(c *webtask.Claims) {
+				c.Params = map[string]string{"case": name} // a pool of its own
+				c.URL += "?" + url.QueryEscape(name)
+			})))
+			if resp.StatusCode != 200 || body != "body" {
+				t.Fatalf("answered %d %q", resp.StatusCode, body)
+			}
+			if len(resp.Trailer) > 0 {
+				t.Errorf("trailers %v", resp.Trailer)
+			}
+			for header, values := range resp.Header {
+				if droppedFromForeign(header) || strings.HasPrefix(header, "X-A") || strings.Contains(strings.Join(values, ""), "evil") || replacesParts(values) {
+					t.Errorf("%s: %q", header, values)
+				}
+			}
+		})
 	}
 }

@@ -97,7 +97,7 @@ func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
 	cached := false
 	for name, values := range task {
 		name = http.CanonicalHeaderKey(name)
-		if droppedFromAll(name) || (c.foreign && droppedFromForeign(name)) {
+		if droppedFromAll(name, values) || (c.foreign && droppedFromForeign(name)) {
 			continue
 		}
 		if len(h[name]) == 0 {
@@ -114,6 +114,9 @@ func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
 			h["Content-Security-Policy"] = sandboxOnly
 		}
 		h["X-Content-Type-Options"] = noSniff
+		if replacesParts(h["Content-Type"]) {
+			h["Content-Type"] = someBytes
+		}
 	}
 	if extra.setCookie != "" {
 		cookies := h["Set-Cookie"]
@@ -140,6 +143,7 @@ func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
 var (
 	sandboxOnly  = []string{sandbox}
 	noSniff      = []string{"nosniff"}
+	someBytes    = []string{"application/octet-stream"}
 	cachePrivate = []string{"private, no-store"}
 	noReferrer   = []string{"no-referrer"}
 	anyOrigin    = []string{"*"}
