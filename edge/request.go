@@ -15,6 +15,9 @@ var errTarget = errors.New("request target or Host header is not valid")
 // requestURL returns the absolute URL of a request as the caller sent it, less
 // a token in its query: scheme, host and request target. It is the URL of
 // request.url, so it always parses, and its host is the Host header's.
+//
+// hasKey says that the query of r holds a token. That of uri may hold one also
+// when r's does not: a rewrite can have taken it away.
 func requestURL(r *http.Request, uri string, secure, hasKey bool) (string, error) {
 	target := uri
 	if target == "" {
@@ -28,7 +31,7 @@ func requestURL(r *http.Request, uri string, secure, hasKey bool) (string, error
 			target = "/"
 		}
 	}
-	if hasKey {
+	if _, query, _ := strings.Cut(target, "?"); hasKey || query != r.URL.RawQuery {
 		target = withoutKey(target)
 	}
 	if strings.IndexByte(target, '#') >= 0 {
