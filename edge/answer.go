@@ -245,6 +245,20 @@ func answerScript(script *jsruntime.ScriptError) *Answer {
 	return a
 }
 
+// forPage returns the answer without what a foreign task could word. An error
+// route puts it into a page of the site's own, where JSON and the sandbox of a
+// foreign answer protect nobody.
+func (a *Answer) forPage() *Answer {
+	switch {
+	case a.Source == SourceWebtask, a.Source == SourceCompiler, a.Outcome == OutcomeCodeFailed:
+	default:
+		return a
+	}
+	page := *a
+	page.Message, page.Kind, page.Name, page.Details = "The webtask failed.", "", "", nil
+	return &page
+}
+
 // answerBody is the JSON of an Answer.
 type answerBody struct {
 	Code      int    `json:"code"`

@@ -235,6 +235,34 @@ func TestServeErrorsPass(t *testing.T) {
 	}
 }
 
+// An error route shows the message in a page of the site: a foreign task must
+// not word it.
+func TestServeErrorsPassForeign(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	for name, code := range map[string]string{
+		"thrown":      `module.exports = (cb) => { throw new Error("<script>1</script>") }`,
+		"called back": `module.exports = (cb) => cb({ message: "<script>1</script>" })`,
+		"not compiled": `module.exports = (cb) => "<script>1</script>" + + ;
+			throw "<script>"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, trusted := range []bool{false, true} {
+				st.route = &Route{ErrorsPass: true, Trusted: trusted}
+				path := "/" + strings.ReplaceAll(name, " ", "-") + ".js"
+				st.origin.put(path, code)
+				st.get("/", bearerHeader(testToken(t, webtask.Claims{Container: "acme", URL: st.origin.url + path})))
+				var answer *Answer
+				if err := st.errs[len(st.errs)-1]; !errors.As(err, &answer) {
+					t.Fatalf("handed on %v", err)
+				}
+				if own := answer.Message == "The webtask failed." && answer.Details == nil && answer.Name == "" && answer.Kind == ""; own == trusted {
+					t.Errorf("trusted %v: handed on %q, %q, %q, %v", trusted, answer.Message, answer.Kind, answer.Name, answer.Details)
+				}
+			}
+		})
+	}
+}
+
 // What update acknowledged is stored, also when its script fails afterwards.
 func TestServeUpdateOutlivesFailure(t *testing.T) {
 	st := newStage(t, fileStore(t), nil)

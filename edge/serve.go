@@ -189,6 +189,9 @@ func (c *call) fail(w http.ResponseWriter, r *http.Request, route *Route, info *
 		}
 	}
 	if route.ErrorsPass {
+		if c.foreign {
+			return answer.forPage()
+		}
 		return answer
 	}
 	w.WriteHeader(answer.Status)
