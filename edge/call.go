@@ -2,8 +2,11 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
+	"unicode"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -38,7 +41,7 @@ var (
 // Log implements jsruntime.Host.
 func (c *call) Log(entry jsruntime.LogEntry) {
 	logger := c.edge.opts.Console
-	checked := logger.Check(zapLevel(entry.Level), entry.Message)
+	checked := logger.Check(zapLevel(entry.Level), printable(entry.Message))
 	if checked == nil {
 		return
 	}
@@ -61,6 +64,25 @@ func (c *call) Log(entry jsruntime.LogEntry) {
 	}
 	checked.Write(fields...)
 }
+
+// printable writes control characters as escapes, line breaks and tabs aside: a
+// log may go to a terminal, and a script must not command that.
+func printable(message string) string {
+	if strings.IndexFunc(message, isCommand) < 0 {
+		return message
+	}
+	var text strings.Builder
+	for _, r := range message {
+		if isCommand(r) {
+			fmt.Fprintf(&text, `\x%02x`, r)
+		} else {
+			text.WriteRune(r)
+		}
+	}
+	return text.String()
+}
+
+func isCommand(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
 
 func zapLevel(level jsruntime.LogLevel) zapcore.Level {
 	switch level {

@@ -121,6 +121,31 @@ func TestRespondLimitsStream(t *testing.T) {
 	}
 }
 
+// A log may go to a terminal, and errors come from scripts too.
+func TestLogCommandsNoTerminal(t *testing.T) {
+	logged := make(chan struct{}, 2)
+	st := newStage(t, fileStore(t), func(o *Options) {
+		o.Console = o.Console.WithOptions(zap.Hooks(func(zapcore.Entry) error {
+			logged <- struct{}{}
+			return nil
+		}))
+	})
+	st.inline(`export default { fetch(request, env, ctx) {
+		const text = "é\u001b]0;title\u0007 a\rb \u009b2J \n\tend";
+		console.log(text);
+		ctx.waitUntil(Promise.reject(new Error(text)));
+		return new Response();
+	} }`)
+	st.get("/", nil)
+	st.await(logged)
+	st.await(logged)
+	for _, line := range st.console.All() {
+		if strings.ContainsAny(line.Message, "\x1b\x07\r\u009b") || !strings.Contains(line.Message, `\x1b]0;title`) {
+			t.Errorf("logged %q", line.Message)
+		}
+	}
+}
+
 func TestRespondPassesThrough(t *testing.T) {
 	st := newStage(t, fileStore(t), nil)
 	size := 3 << 20
