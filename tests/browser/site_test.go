@@ -161,11 +161,11 @@ func (b *browser) shot(t *testing.T, name string) {
 	if dir == "" {
 		return
 	}
-	png, err := chromedp.Run(b, chromedp.FullScreenshot(100))
+	picture, err := chromedp.Run(b, chromedp.FullScreenshot(88))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".jpg"), picture, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
