@@ -146,6 +146,50 @@ func TestLogCommandsNoTerminal(t *testing.T) {
 	}
 }
 
+// A script that changes its headers once they are on their way changes nothing
+// that the edge reads meanwhile; the race detector watches.
+func TestHeadersChangedTooLate(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	for name, code := range map[string]string{
+		"web": `export default { fetch(request, env, ctx) {
+			const response = new Response(new ReadableStream({ pull(c) { c.enqueue(new Uint8Array(10)); c.close(); } }));
+			ctx.waitUntil((async () => {
+				for (let i = 0; i < 20; i++) {
+					await new Promise(done => setTimeout(done));
+					response.headers.set("x-late-" + i, "1");
+				}
+			})());
+			return response;
+		} }`,
+		"node, by its state": `module.exports = async (ctx, req, res) => {
+			const [key] = Object.getOwnPropertySymbols(res);
+			res.write("first ");
+			for (let i = 0; i < 20; i++) {
+				await new Promise(done => setTimeout(done));
+				res[key].sent = res[key].committed = false;
+				res.setHeader("x-late-" + i, "1");
+				try { res.write("more ") } catch { res[key].sent = res[key].committed = true }
+			}
+			res.end();
+		}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			st.inline(code)
+			for range 20 {
+				resp, _ := st.get("/", nil)
+				if resp.StatusCode != 200 {
+					t.Fatalf("answered %d", resp.StatusCode)
+				}
+				for header := range resp.Header {
+					if strings.HasPrefix(header, "X-Late-") {
+						t.Errorf("%s came along", header)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestRespondPassesThrough(t *testing.T) {
 	st := newStage(t, fileStore(t), nil)
 	size := 3 << 20

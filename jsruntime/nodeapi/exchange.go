@@ -265,10 +265,14 @@ func (x *exchange) setHeader(call goja.FunctionCall) goja.Value {
 }
 
 func (x *exchange) writeHead(call goja.FunctionCall) goja.Value {
-	if x.header == nil {
-		x.header = make(http.Header)
+	// From here on another goroutine reads the header. A script that makes the
+	// classes set more, by the state that it finds on them, sets another one.
+	header := x.header
+	x.header = nil
+	if header == nil {
+		header = make(http.Header)
 	}
-	if err := x.w.WriteHead(int(call.Argument(1).ToInteger()), x.header); err != nil {
+	if err := x.w.WriteHead(int(call.Argument(1).ToInteger()), header); err != nil {
 		panic(x.r.iso.NewError("Error", err, "%s", err.Error()))
 	}
 	return goja.Undefined()
