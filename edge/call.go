@@ -41,7 +41,7 @@ var (
 // Log implements jsruntime.Host.
 func (c *call) Log(entry jsruntime.LogEntry) {
 	logger := c.edge.opts.Console
-	checked := logger.Check(zapLevel(entry.Level), printable(entry.Message))
+	checked := logger.Check(zapLevel(entry.Level), entry.Message)
 	if checked == nil {
 		return
 	}
@@ -55,6 +55,7 @@ func (c *call) Log(entry jsruntime.LogEntry) {
 			return
 		}
 	}
+	checked.Message = printable(entry.Message)
 	if !entry.Time.IsZero() {
 		checked.Time = entry.Time
 	}
