@@ -194,6 +194,11 @@ func answerRun(err error) *Answer {
 			Status: http.StatusServiceUnavailable, Source: SourceProxy, Outcome: OutcomeOverload, RetryAfter: time.Second,
 			Message: "The edge is shutting down. Try again.",
 		}
+	case errors.Is(err, errLoop):
+		return &Answer{
+			Status: http.StatusLoopDetected, Source: SourceProxy, Outcome: OutcomeLimit,
+			Message: fmt.Sprintf("Webtasks call each other in a circle: more than %d requests stand behind each other.", maxLoop),
+		}
 	case errors.Is(err, errTarget):
 		return &Answer{
 			Status: http.StatusBadRequest, Source: SourceProxy, Outcome: OutcomeInternal,

@@ -24,6 +24,7 @@ type call struct {
 	request jsruntime.Request
 	header  http.Header // as the request came; the script sees request.Header
 	body    *clientBody // nil: none
+	loop    []string    // what its fetches carry on of headerLoop
 	secure  bool
 	foreign bool
 	session session

@@ -41,6 +41,7 @@ func (c *call) Fetch(ctx context.Context, req *jsruntime.FetchRequest) (*jsrunti
 		return nil, err
 	}
 	h := hop{method: req.Method, url: target, header: fetchHeader(req.Header), body: req.Body, length: req.Length}
+	h.header[headerLoop] = append(c.loop[:len(c.loop):len(c.loop)], userAgent)
 	ctx, span := startFetchSpan(ctx, &h)
 	start := c.edge.opts.Now()
 	resp, err := c.follow(ctx, h, req.Redirect)

@@ -98,7 +98,7 @@ func TestFetchHeaders(t *testing.T) {
 			"Proxy-Authorization": {"x"}, "Expect": {"100-continue"}, "Accept-Encoding": {"br"},
 		},
 	})
-	want := "POST /a?b\nAccept-Encoding: gzip\nAuthorization: Bearer app\nContent-Length: 5\nUser-Agent: webtask-edge\nX-A: 1, 2\n\nhello"
+	want := "POST /a?b\nAccept-Encoding: gzip\nAuthorization: Bearer app\nCdn-Loop: webtask-edge\nContent-Length: 5\nUser-Agent: webtask-edge\nX-A: 1, 2\n\nhello"
 	if body != want {
 		t.Errorf("the upstream got\n%s\nwant\n%s", body, want)
 	}

@@ -75,6 +75,10 @@ func (c *call) prepare(w http.ResponseWriter, r *http.Request, route *Route, inf
 	if c.foreign && r.Header.Get("Service-Worker") != "" {
 		return &tokenNotAllowed{why: "a webtask run by a token cannot be a service worker of this site."}
 	}
+	c.loop = r.Header[headerLoop]
+	if err := checkLoop(c.loop); err != nil {
+		return err
+	}
 	target, err := requestURL(r, info.URI, info.Secure, token.in == carriedQuery)
 	if err != nil {
 		return err
