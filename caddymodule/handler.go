@@ -106,6 +106,7 @@ type Handler struct {
 type boundRoute struct {
 	route       *edge.Route
 	authHeaders []string // request headers that this site's auth handlers set
+	logged      bool     // the server has an access log
 	metrics     *routeMetrics
 }
 
@@ -167,14 +168,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	bound := h.bound.Load()
 	if bound == nil { // provisioned after the start, by another plugin
-		if err := h.bind(place{}); err != nil {
+		if err := h.bind(place{logged: true}); err != nil {
 			return caddyhttp.Error(http.StatusInternalServerError, err)
 		}
 		bound = h.bound.Load()
 	}
 	info := &requestInfo{RequestInfo: edge.RequestInfo{AuthHeaders: bound.authHeaders}}
 	describeRequest(&info.RequestInfo, r)
-	publish(info, r)
+	publish(info, r, bound.logged)
 
 	ctx := r.Context()
 	span := trace.SpanFromContext(ctx)
@@ -224,10 +225,13 @@ func describeRequest(info *edge.RequestInfo, r *http.Request) {
 
 // publish makes the placeholders and the access log's field. Both are read
 // after the edge has filled info in, or not at all.
-func publish(info *requestInfo, r *http.Request) {
+func publish(info *requestInfo, r *http.Request, logged bool) {
 	ctx := r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(info.placeholder)
+	}
+	if !logged {
+		return // adding a field costs more than the rest of this
 	}
 	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Add(zap.Inline(info))

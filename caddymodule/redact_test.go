@@ -111,7 +111,7 @@ func TestEncoder(t *testing.T) {
 	}
 }
 
-// TestEncoderAsPartOfAnother wants fields that were added before the entry,
+// TestEncoderWith wants fields that were added before the entry,
 // by With, redacted too.
 func TestEncoderWith(t *testing.T) {
 	encoder := new(Encoder)

@@ -23,6 +23,7 @@ import (
 // place is where in a server's routes a handler stands.
 type place struct {
 	server      string   // the server's first listen address
+	logged      bool     // the server has an access log
 	hosts       []string // of the nearest host matcher
 	processors  []string // handlers before it that process what it answers
 	authHeaders []string // request headers that auth handlers before it set
@@ -46,7 +47,7 @@ func (a *App) bindRoutes() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, h := range a.handlers {
-		if err := h.bind(place{}); err != nil {
+		if err := h.bind(place{logged: true}); err != nil {
 			return err
 		}
 	}
@@ -55,7 +56,7 @@ func (a *App) bindRoutes() error {
 
 func (a *App) bindServer(server *caddyhttp.Server) error {
 	w := &walker{app: a, server: server}
-	start := place{}
+	start := place{logged: server.Logs != nil}
 	if len(server.Listen) > 0 {
 		start.server = server.Listen[0]
 	}
@@ -281,6 +282,7 @@ func (h *Handler) bind(at place) error {
 			ErrorsPass: h.Errors == "pass",
 		},
 		authHeaders: at.authHeaders,
+		logged:      at.logged,
 	}
 	label := h.Container
 	if h.Code == nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -70,8 +71,13 @@ type server struct {
 	folder string
 	port   string
 	admin  string
+	loads  int // configurations made so far; each site says which it is of
 	client *http.Client
 }
+
+// loadHeader tells the answers of configurations apart: while a reload is
+// under way, the old one still answers.
+const loadHeader = "X-Test-Load"
 
 // newServer makes a folder with the files given, by name.
 func newServer(t *testing.T, files map[string]string) *server {
@@ -116,6 +122,7 @@ func (s *server) write(name, text string) {
 // config returns the JSON of a site: options go into the global option
 // webtask, site into the site's block.
 func (s *server) config(options, site string) ([]byte, error) {
+	s.loads++
 	text := fmt.Sprintf(`{
 	admin 127.0.0.1:%s {
 		origins 127.0.0.1:%[1]s
@@ -137,9 +144,10 @@ func (s *server) config(options, site string) ([]byte, error) {
 	}
 }
 http://127.0.0.1:%s {
+	header `+loadHeader+` %d
 	%s
 }
-`, s.admin, s.folder, options, s.port, site)
+`, s.admin, s.folder, options, s.port, s.loads, site)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": filepath.Join(s.folder, "Caddyfile")})
 	return config, err
 }
@@ -161,13 +169,24 @@ func (s *server) mustLoad(options, site string) {
 	}
 }
 
-// get sends a request; headers are "Name: value".
+// get sends a request; headers are "Name: value". While a reload is under way
+// the old configuration may answer once more, or drop the connection, as with
+// any of Caddy's handlers: then it is sent again.
 func (s *server) get(path string, headers ...string) (status int, body string, header http.Header) {
 	s.t.Helper()
-	return s.do("http://127.0.0.1:"+s.port+path, http.MethodGet, "", headers...)
+	var err error
+	for range 100 {
+		status, body, header, err = s.try("http://127.0.0.1:"+s.port+path, http.MethodGet, "", headers...)
+		if err == nil && header.Get(loadHeader) == strconv.Itoa(s.loads) {
+			return status, body, header
+		}
+		s.client.CloseIdleConnections()
+	}
+	s.t.Fatalf("GET %s: the configuration that was loaded last does not answer: %v", path, err)
+	return 0, "", nil
 }
 
-func (s *server) do(url, method, body string, headers ...string) (int, string, http.Header) {
+func (s *server) try(url, method, body string, headers ...string) (int, string, http.Header, error) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -179,19 +198,19 @@ func (s *server) do(url, method, body string, headers ...string) (int, string, h
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
-		s.t.Fatal(err)
+		return 0, "", nil, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return response.StatusCode, string(text), response.Header
+	return response.StatusCode, string(text), response.Header, err
 }
 
 func (s *server) adminDo(method, path, body string) (int, string) {
 	s.t.Helper()
-	status, text, _ := s.do("http://127.0.0.1:"+s.admin+path, method, body, "Content-Type: application/json")
+	status, text, _, err := s.try("http://127.0.0.1:"+s.admin+path, method, body, "Content-Type: application/json")
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	return status, text
 }
 
