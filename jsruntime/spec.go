@@ -1,6 +1,7 @@
 package jsruntime
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -22,13 +23,19 @@ type SpecOptions struct {
 	Container string            // tenant
 	Name      string            // webtask name, or empty
 	ID        string            // ctx.webtask.id
-	Token     string            // ctx.token; empty hides it
-	Secrets   map[string]string // by name
+	Token     string            `json:"-"` // ctx.token; empty hides it
+	Secrets   map[string]string `json:"-"` // by name
 	Params    map[string]string // by name
 	Meta      map[string]string // by name
 	Limits    webtask.Limits    // the effective ones
 	ParseBody webtask.ParseBody // when ctx.body is read and parsed
 	MergeBody bool              // add fields of a parsed body to ctx.data
+}
+
+// Format writes which webtask it is, so that no verb of package fmt shows its
+// secrets or token.
+func (o SpecOptions) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "jsruntime.Spec(%s/%s %s)", o.Container, o.Name, o.ID)
 }
 
 // Spec says how to run one webtask: the program, what it sees, and the key of
