@@ -63,6 +63,9 @@ func (t *turn) interrupt(word uint64, rt *goja.Runtime, cause error) {
 	}
 }
 
+// Turn numbers the turns of the event loop, microtasks included.
+func (iso *Isolate) Turn() uint64 { return iso.turn.word.Load() / turnPhases }
+
 // enter runs f, which runs JavaScript, as one turn of the event loop, under a
 // CPU slot of the container. Microtasks are done when it returns. What went
 // wrong is in iso.live.failure.

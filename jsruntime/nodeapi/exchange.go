@@ -16,14 +16,37 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 )
 
-// exchange is one request and its response. Scripts name it by number: they may
-// keep req and res beyond the request, and then must not reach the next one's.
+// exchange is one request and its response. Scripts name it by its state: they
+// may keep req and res beyond the request, and then must not reach the next
+// one's.
 type exchange struct {
 	r      *realm
-	id     int64
+	state  *goja.Object
 	req    *jsruntime.Request
 	w      jsruntime.ResponseWriter
 	header http.Header // of the response
+	turn   uint64      // in which the response ended
+}
+
+// makeObjects makes req and res. What is left out here, their prototypes have or
+// make when it is read.
+func (x *exchange) makeObjects() (req, res *goja.Object) {
+	r, rt, hasBody := x.r, x.r.rt, x.hasBody()
+	x.state = rt.CreateObject(r.http.state(!hasBody, x.req.Method == http.MethodHead))
+	req, res = rt.CreateObject(r.http.request), rt.CreateObject(r.http.response)
+	for _, o := range [...]*goja.Object{req, res} {
+		// Fails for objects that are not extensible only; so does r.set.
+		_ = o.DefineDataProperty("_exchange", x.state, goja.FLAG_FALSE, goja.FLAG_FALSE, goja.FLAG_FALSE)
+	}
+	r.set(req, "method", rt.ToValue(x.req.Method))
+	r.set(req, "url", rt.ToValue(x.path()))
+	r.set(req, "httpVersion", rt.ToValue(strings.TrimPrefix(x.req.Proto, "HTTP/")))
+	if hasBody {
+		r.set(req, "complete", rt.ToValue(false))
+	}
+	r.set(req, "res", res)
+	r.set(res, "req", req)
+	return req, res
 }
 
 // chunkSize is how much of a body becomes one data event at most (Node.js reads
@@ -72,7 +95,7 @@ func unescape(s string) string {
 }
 
 // defineExchange adds the functions that work on an exchange; their first
-// argument is its number. For one that is over they do nothing.
+// argument is its state. For one that is over they do nothing.
 func (r *realm) defineExchange(native *goja.Object) {
 	for name, f := range map[string]func(x *exchange, call goja.FunctionCall) goja.Value{
 		"headers":    (*exchange).headers,
@@ -85,11 +108,13 @@ func (r *realm) defineExchange(native *goja.Object) {
 		"writeHead":  (*exchange).writeHead,
 		"write":      (*exchange).write,
 		"end":        (*exchange).end,
+		"answer":     (*exchange).answer,
+		"ending":     (*exchange).ending,
 		"fail":       (*exchange).fail,
 	} {
 		r.define(native, name, func(call goja.FunctionCall) goja.Value {
 			x := r.current
-			if x == nil || x.id != call.Argument(0).ToInteger() || r.iso.Request() == nil {
+			if x == nil || call.Argument(0) != goja.Value(x.state) || r.iso.Request() == nil {
 				return goja.Undefined()
 			}
 			return f(x, call)
@@ -221,7 +246,7 @@ func (x *exchange) socket(goja.FunctionCall) goja.Value {
 	return o
 }
 
-// read is native.read(id, done): done(error, bytes) with the next part of the
+// read is native.read(state, done): done(error, bytes) with the next part of the
 // body, or null at its end.
 func (x *exchange) read(call goja.FunctionCall) goja.Value {
 	done, _ := goja.AssertFunction(call.Argument(1))
@@ -252,7 +277,7 @@ func (x *exchange) read(call goja.FunctionCall) goja.Value {
 	return goja.Undefined()
 }
 
-// setHeader is native.header(id, name, ...values).
+// setHeader is native.header(state, name, ...values).
 func (x *exchange) setHeader(call goja.FunctionCall) goja.Value {
 	if x.header == nil {
 		x.header = make(http.Header)
@@ -278,15 +303,9 @@ func (x *exchange) writeHead(call goja.FunctionCall) goja.Value {
 	return goja.Undefined()
 }
 
-// write is native.write(id, chunk, drain); chunk is a string, for UTF-8, or
+// write is native.write(state, chunk, drain); chunk is a string, for UTF-8, or
 // bytes. A limit that is exceeded ends the request, so nothing is thrown.
 func (x *exchange) write(call goja.FunctionCall) goja.Value {
-	var data []byte
-	if chunk := call.Argument(1); goja.IsString(chunk) {
-		data = []byte(chunk.String())
-	} else {
-		data = x.r.bytes(chunk)
-	}
 	var drain func()
 	if f, ok := goja.AssertFunction(call.Argument(2)); ok {
 		drain = func() {
@@ -294,18 +313,43 @@ func (x *exchange) write(call goja.FunctionCall) goja.Value {
 			x.r.iso.Uncaught(err)
 		}
 	}
-	more, err := x.w.Write(data, drain)
+	more, err := x.w.Write(x.chunk(call.Argument(1)), drain)
 	return x.r.rt.ToValue(more && err == nil)
 }
 
+func (x *exchange) chunk(v goja.Value) []byte {
+	if goja.IsString(v) {
+		return []byte(v.String())
+	}
+	return x.r.bytes(v)
+}
+
+// answer is native.answer(state, status, chunk): writeHead, write, unless chunk
+// is undefined, and end.
+func (x *exchange) answer(call goja.FunctionCall) goja.Value {
+	x.writeHead(call)
+	if chunk := call.Argument(2); !goja.IsUndefined(chunk) {
+		// A limit that is exceeded ends the request.
+		_, _ = x.w.Write(x.chunk(chunk), nil)
+	}
+	return x.end(call)
+}
+
 func (x *exchange) end(goja.FunctionCall) goja.Value {
+	x.turn = x.r.iso.Turn()
 	if err := x.w.End(); err != nil {
 		panic(x.r.iso.NewError("Error", err, "%s", err.Error()))
 	}
 	return goja.Undefined()
 }
 
-// fail is native.fail(id, message).
+// ending is native.ending(state): whether the response ended in this turn of the
+// event loop.
+func (x *exchange) ending(goja.FunctionCall) goja.Value {
+	return x.r.rt.ToValue(x.turn == x.r.iso.Turn())
+}
+
+// fail is native.fail(state, message).
 func (x *exchange) fail(call goja.FunctionCall) goja.Value {
 	x.w.Fail(errors.New(call.Argument(1).String()))
 	return goja.Undefined()

@@ -14,9 +14,8 @@
 package nodeapi
 
 import (
-	"strings"
-
 	"github.com/dop251/goja"
+	"strconv"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 )
@@ -35,15 +34,35 @@ type realm struct {
 	iso *jsruntime.Isolate
 	rt  *goja.Runtime
 
-	buffer   *goja.Object  // the class, once it is made
-	exchange goja.Callable // makes (req, res), once it is made
+	buffer *goja.Object // the class, once it is made
+	http   *classes     // once they are made
 
-	current *exchange // of the request that was live last
+	current *exchange // of the live request
+	forget  func()    // ends it
+}
+
+// classes are what the objects of an exchange are made of.
+type classes struct {
+	request, response *goja.Object // prototypes
+	states            [4]*goja.Object
+}
+
+// state returns the prototype of the state of an exchange.
+func (c *classes) state(empty, head bool) *goja.Object {
+	i := 0
+	if empty {
+		i += 2
+	}
+	if head {
+		i++
+	}
+	return c.states[i]
 }
 
 // Install implements jsruntime.NodePlatform.
 func (*Platform) Install(iso *jsruntime.Isolate) error {
 	r := &realm{iso: iso, rt: iso.Runtime()}
+	r.forget = func() { r.current = nil }
 	iso.Node = r
 	global := r.rt.GlobalObject()
 	become := func(v goja.Value) {
@@ -66,24 +85,16 @@ func (*Platform) Install(iso *jsruntime.Isolate) error {
 // NewExchange implements jsruntime.NodePlatform.
 func (*Platform) NewExchange(iso *jsruntime.Isolate, req *jsruntime.Request, w jsruntime.ResponseWriter) (reqObj, resObj goja.Value, err error) {
 	r := iso.Node.(*realm)
-	if r.exchange == nil {
+	if r.http == nil {
 		if thrown := r.rt.Try(r.makeClasses); thrown != nil {
 			return nil, nil, thrown
 		}
 	}
-	x := &exchange{r: r, id: 1, req: req, w: w}
-	if r.current != nil {
-		x.id = r.current.id + 1
-	}
+	x := &exchange{r: r, req: req, w: w}
 	r.current = x
-	pair, err := r.exchange(goja.Undefined(),
-		r.rt.ToValue(x.id), r.rt.ToValue(req.Method), r.rt.ToValue(x.path()),
-		r.rt.ToValue(strings.TrimPrefix(req.Proto, "HTTP/")), r.rt.ToValue(x.hasBody()))
-	if err != nil {
-		return nil, nil, err
-	}
-	list := pair.(*goja.Object)
-	return list.Get("0"), list.Get("1"), nil
+	iso.OnRequestEnd(r.forget)
+	reqObject, resObject := x.makeObjects()
+	return reqObject, resObject, nil
 }
 
 // bufferClass returns the class Buffer.
@@ -103,10 +114,25 @@ func (r *realm) makeClasses() {
 	r.define(native, "decodePart", r.decodePart)
 	r.define(native, "validName", r.validName)
 	r.define(native, "validValue", r.validValue)
+	r.define(native, "tick", r.tick)
 	r.defineExchange(native)
 	asyncIterator := r.rt.GlobalObject().Get("Symbol").(*goja.Object).Get("asyncIterator")
-	made := r.call(r.run(httpProgram()), native, r.run(eventsProgram()), r.bufferClass(), asyncIterator)
-	r.exchange, _ = goja.AssertFunction(made)
+	made := r.call(r.run(httpProgram()), native, r.run(eventsProgram()), r.bufferClass(), asyncIterator).(*goja.Object)
+	object := func(from *goja.Object, name string) *goja.Object { return from.Get(name).(*goja.Object) }
+	r.http = &classes{request: object(made, "request"), response: object(made, "response")}
+	for i := range r.http.states {
+		r.http.states[i] = object(object(made, "states"), strconv.Itoa(i))
+	}
+}
+
+// tick is native.tick(thenable): its then is called in a microtask, the one
+// that a promise takes to be resolved with it (ECMA-262, 27.2.2.2).
+func (r *realm) tick(call goja.FunctionCall) goja.Value {
+	_, resolve, _ := r.rt.NewPromise()
+	if err := resolve(call.Argument(0)); err != nil {
+		panic(err)
+	}
+	return goja.Undefined()
 }
 
 // run runs a program of the platform's own. It fails by an interrupt only,

@@ -278,3 +278,58 @@ func TestDestroyedResponse(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// TestEndOfResponse looks at the events and states of a response's end, which
+// are not made when nobody listens.
+func TestEndOfResponse(t *testing.T) {
+	for name, test := range map[string]struct {
+		code string
+		want []string
+	}{
+		"a listener before":       {`res.on('finish', () => console.log('finish')).on('close', () => console.log('close')); res.end(); console.log('returned')`, []string{"returned", "finish", "close"}},
+		"a listener after":        {`res.end(); res.on('finish', () => console.log('finish')).once('close', () => console.log('close')); console.log('returned')`, []string{"returned", "finish", "close"}},
+		"a listener too late":     {`res.end(); ctx.waitUntil(new Promise(r => setTimeout(() => { res.on('finish', () => console.log('finish')); console.log(res.listenerCount('finish')); r() }, 1)))`, []string{"1"}},
+		"a callback":              {`res.end('x', () => console.log('callback')); console.log('returned')`, []string{"returned", "callback"}},
+		"end again":               {`res.end(); res.end(e => console.log(e.code))`, []string{"ERR_STREAM_ALREADY_FINISHED"}},
+		"emit replaced":           {`const emit = res.emit; res.emit = function (name, ...args) { console.log(name); return emit.call(this, name, ...args) }; res.end()`, []string{"finish", "close"}},
+		"states":                  {`res.end(); console.log(res.writableEnded, res.closed); ctx.waitUntil(new Promise(r => setTimeout(() => { console.log(res.writableFinished, res.closed); r() }, 1)))`, []string{"true false", "true true"}},
+		"states with a listener":  {`res.on('finish', () => console.log(res.writableFinished)); res.end(); console.log(res.writableFinished)`, []string{"false", "true"}},
+		"write is not part of it": {`res.write = () => console.log('write'); res.end('x'); console.log('returned')`, []string{"returned"}},
+		"an exception in it":      {`res.on('finish', () => { throw new Error('thrown') }); res.end(); ctx.waitUntil(new Promise(r => setTimeout(r, 1)))`, nil},
+		"then is replaced":        {`Object.prototype.then = Promise.prototype.then = () => console.log('replaced'); res.on('finish', () => console.log('finish')).end()`, []string{"finish"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tk := newTask(t, test.code)
+			_, _, err := tk.do(request("GET", "https://example.com/", ""))
+			if want := name == "an exception in it"; (err != nil) != want {
+				t.Fatal(err)
+			}
+			if err := tk.engine.Close(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(tk.host.logs, test.want) {
+				t.Errorf("logs are %q, not %q", tk.host.logs, test.want)
+			}
+		})
+	}
+}
+
+// TestKeptRequest reads a request that is over: of what it has not read before,
+// nothing is the next request's.
+func TestKeptRequest(t *testing.T) {
+	tk := newTask(t, `kept.all ??= []; kept.all.push(req); res.end(JSON.stringify(kept.all.map(r => [r.url, r.headers?.host, r.res.req === r])))`)
+	for _, test := range []struct{ url, want string }{
+		{"https://a.example/1", `[["/1","a.example",true]]`},
+		{"https://b.example/2", `[["/1","a.example",true],["/2","b.example",true]]`},
+	} {
+		if _, body, err := tk.do(request("GET", test.url, "")); err != nil || body != test.want {
+			t.Errorf("%s, %v", body, err)
+		}
+	}
+	tk = newTask(t, `kept.req ??= req; res.end(String(kept.seen ? kept.req.headers : kept.seen = true))`)
+	for _, want := range []string{"true", "undefined"} {
+		if _, body, err := tk.do(request("GET", "https://example.com/", "")); err != nil || body != want {
+			t.Errorf("%s, %v", body, err)
+		}
+	}
+}

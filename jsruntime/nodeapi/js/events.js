@@ -4,6 +4,7 @@
 // an object, as util.inherits needs.
 (() => {
 	const kEvents = Symbol("events");
+	const kFirst = Symbol("firstListener"); // a method that is called before there is one
 	const kMax = Symbol("maxListeners");
 
 	function EventEmitter() {}
@@ -16,6 +17,7 @@
 
 	const eventsOf = emitter => {
 		if (!Object.hasOwn(emitter, kEvents)) {
+			emitter[kFirst]?.();
 			Object.defineProperty(emitter, kEvents, { value: new Map(), configurable: true });
 		}
 		return emitter[kEvents];
@@ -113,5 +115,5 @@
 	}
 	EventEmitter.defaultMaxListeners = 10;
 	EventEmitter.EventEmitter = EventEmitter;
-	return EventEmitter;
+	return { EventEmitter, kEvents, kFirst };
 })()

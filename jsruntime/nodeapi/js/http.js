@@ -1,11 +1,30 @@
 // IncomingMessage and ServerResponse, after the documentation of the module
-// http of Node.js 20. native reads and writes the exchange that is named by the
-// number id; one that is over has no effect.
-((native, EventEmitter, Buffer, asyncIterator) => {
-	const kState = Symbol("state");
+// http of Node.js 20. Go makes the objects (NewExchange); both have the state of
+// their exchange at _exchange. What they have of their own is as little as
+// possible, since most handlers use little: the rest is in the prototypes, or
+// made when it is needed. native works on the exchange of a state; on one that
+// is over it has no effect.
+((native, { EventEmitter, kEvents, kFirst }, Buffer, asyncIterator) => {
+	// tick is nextTick by the microtask that the language makes for a thenable:
+	// it looks nothing up that scripts could have replaced, and what f throws is
+	// an unhandled rejection.
+	const tick = f => { native.tick({ __proto__: null, then() { f(); } }); };
 
-	// nextTick by syntax: what f throws is an unhandled rejection.
-	const tick = async f => { await undefined; f(); };
+	// Phases of a response, in order. A response that nobody listens to is QUIET
+	// when it ends, which spares it the events.
+	const OPEN = 0, COMMITTED = 1, SENT = 2, QUIET = 3, ENDED = 4, FINISHED = 5;
+
+	// states are what the states inherit, so that of their own they have only
+	// what is different.
+	const state = (eof, head) => ({
+		__proto__: null,
+		// of the request
+		queue: [], flowing: null, reading: false, eof, endEmitted: false, gone: false,
+		encoding: null, rest: null, waiter: null, pipes: [],
+		// of the response
+		phase: OPEN, head, bodiless: false, headers: noHeaders, destroyed: false, waiting: false,
+	});
+	const noHeaders = new Map(); // never filled
 
 	const coded = (Class, code, message) => {
 		const error = new Class(message);
@@ -25,37 +44,27 @@
 		return value;
 	};
 	const lazily = (name, make) => ({
-		get() { return lazy(this, name, make(this[kState])); },
+		get() { return lazy(this, name, make(this._exchange)); },
 		set(value) { lazy(this, name, value); },
 		enumerable: true, configurable: true,
 	});
 
 	// --- IncomingMessage -------------------------------------------------
 
-	function IncomingMessage(id, method, url, httpVersion, hasBody) {
-		this.method = method;
-		this.url = url;
-		this.httpVersion = httpVersion;
-		this.complete = !hasBody;
-		Object.defineProperty(this, kState, { value: {
-			id, hasBody,
-			queue: [], flowing: null, reading: false, ended: !hasBody, endEmitted: false, destroyed: false,
-			encoding: null, rest: null, waiter: null, pipes: [],
-		} });
-	}
+	function IncomingMessage() {}
 
 	const read = (req, s) => {
-		if (s.reading || s.ended || s.destroyed) return;
+		if (s.reading || s.eof || s.gone) return;
 		s.reading = true;
-		native.read(s.id, (failure, bytes) => {
+		native.read(s, (failure, bytes) => {
 			s.reading = false;
-			if (s.destroyed) return;
+			if (s.gone) return;
 			if (failure) {
 				req.destroy(failure);
 				return;
 			}
 			if (bytes === null) {
-				s.ended = true;
+				s.eof = true;
 				if (s.encoding) push(s, native.decodePart(s.rest, null));
 			} else {
 				push(s, s.encoding ? native.decodePart(s.rest, bytes) : new Buffer(bytes));
@@ -64,7 +73,11 @@
 		});
 	};
 
-	const push = (s, chunk) => { if (chunk.length > 0) s.queue.push(chunk); };
+	const push = (s, chunk) => {
+		if (chunk.length === 0) return;
+		if (s.queue.length === 0) s.queue = [chunk];
+		else s.queue.push(chunk);
+	};
 
 	const arrived = (req, s) => {
 		if (s.waiter) {
@@ -79,14 +92,14 @@
 	};
 
 	const flow = (req, s) => {
-		while (s.flowing && s.queue.length > 0 && !s.destroyed) req.emit("data", s.queue.shift());
+		while (s.flowing && s.queue.length > 0 && !s.gone) req.emit("data", s.queue.shift());
 		if (!s.flowing || s.queue.length > 0) return;
-		if (s.ended) finish(req, s);
+		if (s.eof) finish(req, s);
 		else read(req, s);
 	};
 
 	const finish = (req, s) => {
-		if (s.endEmitted || s.destroyed) return;
+		if (s.endEmitted || s.gone) return;
 		s.endEmitted = true;
 		tick(() => {
 			req.complete = true;
@@ -98,38 +111,38 @@
 	inherit(IncomingMessage, {
 		on(name, listener) {
 			EventEmitter.prototype.on.call(this, name, listener);
-			const s = this[kState];
+			const s = this._exchange;
 			if (name === "data" && s.flowing === null) this.resume();
-			else if (name === "readable" && !s.flowing) tick(() => s.ended ? this.emit("readable") : read(this, s));
+			else if (name === "readable" && !s.flowing) tick(() => s.eof ? this.emit("readable") : read(this, s));
 			return this;
 		},
 		resume() {
-			const s = this[kState];
+			const s = this._exchange;
 			if (!s.flowing) {
 				s.flowing = true;
 				tick(() => flow(this, s));
 			}
 			return this;
 		},
-		pause() { this[kState].flowing = false; return this; },
-		isPaused() { return this[kState].flowing === false; },
+		pause() { this._exchange.flowing = false; return this; },
+		isPaused() { return this._exchange.flowing === false; },
 		setEncoding(encoding) {
-			const s = this[kState];
+			const s = this._exchange;
 			s.encoding = encoding ?? "utf8";
 			s.rest = native.newDecoder(String(s.encoding));
 			s.queue = s.queue.map(chunk => native.decodePart(s.rest, chunk));
 			return this;
 		},
 		read() {
-			const s = this[kState];
+			const s = this._exchange;
 			if (s.queue.length === 0) {
-				if (s.ended) finish(this, s);
+				if (s.eof) finish(this, s);
 				else read(this, s);
 				return null;
 			}
 			const chunk = s.encoding ? s.queue.join("") : s.queue.length === 1 ? s.queue[0] : Buffer.concat(s.queue);
 			s.queue = [];
-			if (s.ended) finish(this, s);
+			if (s.eof) finish(this, s);
 			else read(this, s);
 			return chunk;
 		},
@@ -141,24 +154,25 @@
 				}
 			};
 			const onEnd = () => { if (options?.end !== false) target.end(); };
-			this[kState].pipes.push({ target, onData, onEnd });
+			const s = this._exchange;
+			s.pipes = [...s.pipes, { target, onData, onEnd }];
 			target.emit("pipe", this);
 			return this.on("data", onData).on("end", onEnd) && target;
 		},
 		unpipe(target) {
-			const s = this[kState];
+			const s = this._exchange;
 			for (const pipe of s.pipes.filter(each => target === undefined || each.target === target)) {
 				this.removeListener("data", pipe.onData).removeListener("end", pipe.onEnd);
-				s.pipes.splice(s.pipes.indexOf(pipe), 1);
+				s.pipes = s.pipes.filter(each => each !== pipe);
 				pipe.target.emit("unpipe", this);
 			}
 			if (s.pipes.length === 0 && this.listenerCount("data") === 0) s.flowing = false;
 			return this;
 		},
 		destroy(error) {
-			const s = this[kState];
-			if (s.destroyed) return this;
-			s.destroyed = true;
+			const s = this._exchange;
+			if (s.gone) return this;
+			s.gone = true;
 			s.queue = [];
 			if (s.waiter) s.waiter(error);
 			tick(() => {
@@ -169,11 +183,11 @@
 		},
 		setTimeout() { return this; },
 		[asyncIterator]() {
-			const req = this, s = req[kState];
+			const req = this, s = req._exchange;
 			s.flowing = false;
 			const next = () => new Promise((resolve, reject) => {
 				if (s.queue.length > 0) return resolve({ value: s.queue.shift(), done: false });
-				if (s.ended || s.destroyed) {
+				if (s.eof || s.gone) {
 					finish(req, s);
 					return resolve({ value: undefined, done: true });
 				}
@@ -189,34 +203,31 @@
 		get httpVersionMajor() { return parseInt(this.httpVersion, 10); },
 		get httpVersionMinor() { return parseInt(this.httpVersion.split(".")[1] ?? "0", 10); },
 		get connection() { return this.socket; },
-		get readable() { const s = this[kState]; return !s.destroyed && !s.endEmitted; },
-		get readableEnded() { return this[kState].endEmitted; },
-		get readableFlowing() { return this[kState].flowing; },
-		get destroyed() { return this[kState].destroyed; },
+		get readable() { const s = this._exchange; return !s.gone && !s.endEmitted; },
+		get readableEnded() { return this._exchange.endEmitted; },
+		get readableFlowing() { return this._exchange.flowing; },
+		get destroyed() { return this._exchange.gone; },
 		get aborted() { return false; },
+		complete: true, // that of a request without a body
 	});
 	Object.defineProperties(IncomingMessage.prototype, {
-		headers: lazily("headers", s => native.headers(s.id)),
-		rawHeaders: lazily("rawHeaders", s => native.rawHeaders(s.id)),
+		headers: lazily("headers", s => native.headers(s)),
+		rawHeaders: lazily("rawHeaders", s => native.rawHeaders(s)),
 		trailers: lazily("trailers", () => ({})),
 		rawTrailers: lazily("rawTrailers", () => []),
-		query: lazily("query", s => native.query(s.id)),
-		x_wt: lazily("x_wt", s => native.claims(s.id)),
-		socket: lazily("socket", s => Object.assign(new EventEmitter(), native.socket(s.id), { destroy() {}, setTimeout() { return this; }, setNoDelay() { return this; }, setKeepAlive() { return this; } })),
+		query: lazily("query", s => native.query(s)),
+		x_wt: lazily("x_wt", s => native.claims(s)),
+		socket: lazily("socket", s => Object.assign(new EventEmitter(), native.socket(s), { destroy() {}, setTimeout() { return this; }, setNoDelay() { return this; }, setKeepAlive() { return this; } })),
 	});
 
 	// --- ServerResponse --------------------------------------------------
 
-	function ServerResponse(req) {
-		this.req = req;
-		this.statusCode = 200;
-		this.statusMessage = undefined;
-		this.sendDate = true;
-		Object.defineProperty(this, kState, { value: {
-			id: req[kState].id, head: req.method === "HEAD",
-			headers: new Map(), committed: false, sent: false, ended: false, finished: false, destroyed: false, waiting: false,
-		} });
-	}
+	function ServerResponse() {}
+
+	const setHeader = (s, name, entry) => {
+		if (s.headers === noHeaders) s.headers = new Map();
+		s.headers.set(name.toLowerCase(), entry);
+	};
 
 	const headersSent = what => coded(Error, "ERR_HTTP_HEADERS_SENT", `Cannot ${what} headers after they are sent to the client`);
 
@@ -240,19 +251,25 @@
 
 	// commit fixes status and headers, as writeHead does.
 	const commit = (res, s) => {
-		if (s.committed) return;
-		checkStatus(res.statusCode);
-		s.committed = true;
-		s.bodiless = s.head || res.statusCode === 204 || res.statusCode === 304;
+		if (s.phase >= COMMITTED) return;
+		const status = res.statusCode;
+		checkStatus(status);
+		s.phase = COMMITTED;
+		if (s.head || status === 204 || status === 304) s.bodiless = true;
 	};
 
 	// send passes the head on; what follows can be a body only.
 	const send = (res, s) => {
 		commit(res, s);
-		if (s.sent) return;
-		s.sent = true;
-		for (const [name, , values] of s.headers.values()) native.header(s.id, name, ...values);
-		native.writeHead(s.id, Math.trunc(res.statusCode));
+		if (s.phase >= SENT) return;
+		s.phase = SENT;
+		sendHeaders(s);
+		native.writeHead(s, res.statusCode);
+	};
+
+	const sendHeaders = s => {
+		if (s.headers === noHeaders) return;
+		for (const [name, , values] of s.headers.values()) native.header(s, name, ...values);
 	};
 
 	const bytesOf = (chunk, encoding) => {
@@ -262,11 +279,67 @@
 		throw coded(TypeError, "ERR_INVALID_ARG_TYPE", `The "chunk" argument must be of type string or an instance of Buffer or Uint8Array. Received ${typeof chunk}`);
 	};
 
+	// write is res.write, and the writing of res.end.
+	const write = (res, s, chunk, encoding, callback) => {
+		if (s.phase >= QUIET || s.destroyed) {
+			const error = s.phase >= QUIET ? coded(Error, "ERR_STREAM_WRITE_AFTER_END", "write after end")
+				: coded(Error, "ERR_STREAM_DESTROYED", "Cannot call write after a stream was destroyed");
+			tick(() => { callback?.(error); res.emit("error", error); });
+			return false;
+		}
+		const bytes = bytesOf(chunk, encoding);
+		send(res, s);
+		if (callback) tick(callback);
+		if (s.bodiless) return true;
+		const more = native.write(s, bytes, s.waiting ? undefined : () => {
+			s.waiting = false;
+			if (!s.destroyed) res.emit("drain");
+		});
+		if (!more) s.waiting = true;
+		return more;
+	};
+
+	// answer is the end of a response of which nothing was sent before.
+	const answer = (res, s, chunk, encoding) => {
+		const bytes = chunk === undefined || chunk === null ? undefined : bytesOf(chunk, encoding);
+		commit(res, s);
+		sendHeaders(s);
+		s.phase = QUIET;
+		native.answer(s, res.statusCode, s.bodiless ? undefined : bytes);
+	};
+
+	const end = (res, s, chunk, encoding) => {
+		if (chunk !== undefined && chunk !== null) write(res, s, chunk, encoding);
+		send(res, s);
+		s.phase = QUIET;
+		native.end(s);
+	};
+
+	const alreadyFinished = callback => {
+		tick(() => callback(coded(Error, "ERR_STREAM_ALREADY_FINISHED", "Cannot call end after a stream was finished")));
+	};
+
+	const finishSoon = (res, s, callback) => {
+		s.phase = ENDED;
+		tick(() => {
+			s.phase = FINISHED;
+			res.emit("finish");
+			callback?.();
+			res.emit("close");
+		});
+	};
+
+	// finished reports whether the events of the end are, or would be, over.
+	const finished = s => s.phase === FINISHED || s.phase === QUIET && !native.ending(s);
+
 	inherit(ServerResponse, {
+		statusCode: 200,
+		statusMessage: undefined,
+		sendDate: true,
 		setHeader(name, value) {
-			const s = this[kState];
-			if (s.committed) throw headersSent("set");
-			s.headers.set(String(name).toLowerCase(), store(s, name, value));
+			const s = this._exchange;
+			if (s.phase >= COMMITTED) throw headersSent("set");
+			setHeader(s, String(name), store(s, name, value));
 			return this;
 		},
 		setHeaders(headers) {
@@ -274,31 +347,31 @@
 			return this;
 		},
 		appendHeader(name, value) {
-			const s = this[kState];
-			if (s.committed) throw headersSent("append");
+			const s = this._exchange;
+			if (s.phase >= COMMITTED) throw headersSent("append");
 			const [, , more] = store(s, name, value);
 			const old = s.headers.get(name.toLowerCase());
 			const values = old ? [...old[2], ...more] : more;
-			s.headers.set(name.toLowerCase(), [name, values, values]);
+			setHeader(s, name, [name, values, values]);
 			return this;
 		},
-		getHeader(name) { return this[kState].headers.get(String(name).toLowerCase())?.[1]; },
-		hasHeader(name) { return this[kState].headers.has(String(name).toLowerCase()); },
+		getHeader(name) { return this._exchange.headers.get(String(name).toLowerCase())?.[1]; },
+		hasHeader(name) { return this._exchange.headers.has(String(name).toLowerCase()); },
 		removeHeader(name) {
-			const s = this[kState];
-			if (s.committed) throw headersSent("remove");
+			const s = this._exchange;
+			if (s.phase >= COMMITTED) throw headersSent("remove");
 			s.headers.delete(String(name).toLowerCase());
 		},
 		getHeaders() {
 			const all = Object.create(null);
-			for (const [key, [, value]] of this[kState].headers) all[key] = value;
+			for (const [key, [, value]] of this._exchange.headers) all[key] = value;
 			return all;
 		},
-		getHeaderNames() { return [...this[kState].headers.keys()]; },
-		getRawHeaderNames() { return [...this[kState].headers.values()].map(([name]) => name); },
+		getHeaderNames() { return [...this._exchange.headers.keys()]; },
+		getRawHeaderNames() { return [...this._exchange.headers.values()].map(([name]) => name); },
 		writeHead(status, message, headers) {
-			const s = this[kState];
-			if (s.committed) throw headersSent("write");
+			const s = this._exchange;
+			if (s.phase >= COMMITTED) throw headersSent("write");
 			checkStatus(status);
 			if (typeof message === "string") this.statusMessage = message;
 			else headers ??= message;
@@ -313,52 +386,34 @@
 			commit(this, s);
 			return this;
 		},
-		flushHeaders() { send(this, this[kState]); },
+		flushHeaders() { send(this, this._exchange); },
 		write(chunk, encoding, callback) {
 			if (typeof encoding === "function") [encoding, callback] = [undefined, encoding];
-			const s = this[kState];
-			if (s.ended || s.destroyed) {
-				const error = s.ended ? coded(Error, "ERR_STREAM_WRITE_AFTER_END", "write after end")
-					: coded(Error, "ERR_STREAM_DESTROYED", "Cannot call write after a stream was destroyed");
-				tick(() => { callback?.(error); this.emit("error", error); });
-				return false;
-			}
-			const bytes = bytesOf(chunk, encoding);
-			send(this, s);
-			if (callback) tick(callback);
-			if (s.bodiless) return true;
-			const more = native.write(s.id, bytes, s.waiting ? undefined : () => {
-				s.waiting = false;
-				if (!s.destroyed) this.emit("drain");
-			});
-			if (!more) s.waiting = true;
-			return more;
+			return write(this, this._exchange, chunk, encoding, callback);
 		},
 		end(chunk, encoding, callback) {
 			if (typeof chunk === "function") [chunk, callback] = [undefined, chunk];
 			else if (typeof encoding === "function") [encoding, callback] = [undefined, encoding];
-			const s = this[kState];
-			if (s.ended) {
-				if (callback) tick(() => callback(coded(Error, "ERR_STREAM_ALREADY_FINISHED", "Cannot call end after a stream was finished")));
+			const s = this._exchange;
+			if (s.phase >= QUIET) {
+				if (callback) alreadyFinished(callback);
 				return this;
 			}
-			if (chunk !== undefined && chunk !== null) this.write(chunk, encoding);
-			send(this, s);
-			s.ended = true;
-			native.end(s.id);
-			tick(() => {
-				s.finished = true;
-				this.emit("finish");
-				callback?.();
-				this.emit("close");
-			});
+			if (s.phase < SENT && !s.destroyed) answer(this, s, chunk, encoding);
+			else end(this, s, chunk, encoding);
+			if (callback || this[kEvents] !== undefined || this.emit !== EventEmitter.prototype.emit) finishSoon(this, s, callback);
 			return this;
 		},
+		// Somebody listens, but the response may have ended already.
+		[kFirst]() {
+			const s = this._exchange;
+			if (s?.phase === QUIET && native.ending(s)) finishSoon(this, s);
+		},
 		destroy(error) {
-			const s = this[kState];
-			if (s.destroyed || s.ended) return this;
+			const s = this._exchange;
+			if (s.destroyed || s.phase >= QUIET) return this;
 			s.destroyed = true;
-			native.fail(s.id, error === undefined ? "the response was destroyed" : String(error?.message ?? error));
+			native.fail(s, error === undefined ? "the response was destroyed" : String(error?.message ?? error));
 			tick(() => {
 				if (error) this.emit("error", error);
 				this.emit("close");
@@ -370,22 +425,21 @@
 		setTimeout() { return this; },
 		writeContinue() {},
 		assignSocket() {},
-		get headersSent() { return this[kState].committed; },
-		get finished() { return this[kState].ended; },
-		get writableEnded() { return this[kState].ended; },
-		get writableFinished() { return this[kState].finished; },
-		get writable() { const s = this[kState]; return !s.ended && !s.destroyed; },
-		get writableNeedDrain() { return this[kState].waiting; },
-		get destroyed() { return this[kState].destroyed; },
-		get closed() { return this[kState].finished || this[kState].destroyed; },
+		get headersSent() { return this._exchange.phase >= COMMITTED; },
+		get finished() { return this._exchange.phase >= QUIET; },
+		get writableEnded() { return this._exchange.phase >= QUIET; },
+		get writableFinished() { return finished(this._exchange); },
+		get writable() { const s = this._exchange; return s.phase < QUIET && !s.destroyed; },
+		get writableNeedDrain() { return this._exchange.waiting; },
+		get destroyed() { return this._exchange.destroyed; },
+		get closed() { return finished(this._exchange) || this._exchange.destroyed; },
 		get socket() { return this.req.socket; },
 		get connection() { return this.req.socket; },
 	});
 
-	return (id, method, url, httpVersion, hasBody) => {
-		const req = new IncomingMessage(id, method, url, httpVersion, hasBody);
-		const res = new ServerResponse(req);
-		req.res = res;
-		return [req, res];
+	return {
+		request: IncomingMessage.prototype,
+		response: ServerResponse.prototype,
+		states: [state(false, false), state(false, true), state(true, false), state(true, true)],
 	};
 })
