@@ -11,6 +11,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 # Caddy's own test harness skips under -short and -trimpath, so neither is set.
+GOFLAGS=${GOFLAGS:-}
 export GOFLAGS=${GOFLAGS//-trimpath/}
 
 # Packages under tests/ start servers, browsers and load of their own: one
