@@ -162,6 +162,7 @@ func TestHeadersChangedTooLate(t *testing.T) {
 			return response;
 		} }`,
 		"node, by its state": `module.exports = async (ctx, req, res) => {
+			res.setHeader("x-first", "1");
 			res.write("first ");
 			for (let i = 0; i < 20; i++) {
 				if (i > 10) await new Promise(done => setTimeout(done));
