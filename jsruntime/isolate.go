@@ -120,12 +120,8 @@ var endedContext = func() context.Context {
 // JavaScript. stop takes f back, for what was freed or handed on before: a body
 // that becomes a PassThrough response outlives the isolate's part.
 func (iso *Isolate) OnRequestEnd(f func()) (stop func()) {
-	entry := &endFunc{f}
-	iso.live.onEnd = append(iso.live.onEnd, entry)
-	return func() { entry.f = nil }
+	return iso.live.onEnd.add(f)
 }
-
-type endFunc struct{ f func() }
 
 // Log passes one line to the Host of the live request; without one it is
 // dropped. stack may be empty.

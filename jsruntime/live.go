@@ -16,7 +16,7 @@ type live struct {
 	caller   context.Context // of Do
 	deadline time.Time       // for the head
 	holder   *holder         // made when something needs the request's context
-	onEnd    []*endFunc
+	onEnd    endFuncs
 
 	// The outcome. Before the head is known, either ends the request; a
 	// failure after that ends the isolate's part and breaks the body.
@@ -39,8 +39,8 @@ type live struct {
 	asyncs   int
 	watched  []watchedPromise
 	rejected []*goja.Promise // without a handler, in this turn
-	tracked  map[*goja.Promise]struct{}
-	causes   map[*goja.Object]error // Go errors behind errors thrown into the script
+	tracked  weakMap[goja.Promise, struct{}]
+	causes   weakMap[goja.Object, error] // Go errors behind errors thrown into the script
 }
 
 // holder keeps the context of a request, and the request counted as running,
@@ -112,18 +112,9 @@ func (iso *Isolate) end() {
 	if l.body != nil {
 		l.body.fail(l.bodyError())
 	}
-	for i := len(l.onEnd) - 1; i >= 0; i-- {
-		if f := l.onEnd[i].f; f != nil {
-			f()
-		}
-	}
-	*l = live{onEnd: clearFuncs(l.onEnd)}
-}
-
-// clearFuncs empties the list and keeps its memory for the next request.
-func clearFuncs(list []*endFunc) []*endFunc {
-	clear(list)
-	return list[:0]
+	l.onEnd.run()
+	l.onEnd.reset()
+	*l = live{onEnd: l.onEnd}
 }
 
 // bodyError is what breaks a body that the isolate's part ends before.
@@ -171,23 +162,19 @@ func (iso *Isolate) trackRejection(p *goja.Promise, operation goja.PromiseReject
 
 // Track has the rejection tracker treat p as awaited by the platform: its
 // rejection is not unhandled.
-func (iso *Isolate) Track(p *goja.Promise) {
-	if iso.live.tracked == nil {
-		iso.live.tracked = make(map[*goja.Promise]struct{})
-	}
-	iso.live.tracked[p] = struct{}{}
-}
+func (iso *Isolate) Track(p *goja.Promise) { iso.live.tracked.put(p, struct{}{}) }
 
 // checkRejections fails the request for the promises that were rejected in
 // this turn and that nobody awaits.
 func (iso *Isolate) checkRejections() {
 	l := &iso.live
 	for _, p := range l.rejected {
-		if _, ok := l.tracked[p]; ok || p == l.main {
+		if _, ok := l.tracked.get(p); ok || p == l.main {
 			continue
 		}
 		iso.fail(iso.thrown(p.Result(), nil, iso.throwKind()))
 	}
+	clear(l.rejected)
 	l.rejected = l.rejected[:0]
 }
 

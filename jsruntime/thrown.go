@@ -118,10 +118,10 @@ func (iso *Isolate) statusOf(object *goja.Object) (status int) {
 
 // causeOf finds the Go error behind an error, or behind its cause.
 func (iso *Isolate) causeOf(object *goja.Object, depth int) (cause error) {
-	if err, ok := iso.live.causes[object]; ok {
+	if err, ok := iso.live.causes.get(object); ok {
 		return err
 	}
-	if depth == 4 || len(iso.live.causes) == 0 {
+	if depth == 4 || len(iso.live.causes.entries) == 0 {
 		return nil
 	}
 	_ = iso.runtime.Try(func() {
@@ -186,10 +186,7 @@ func (iso *Isolate) NewError(name string, cause error, format string, args ...an
 		_ = object.DefineDataProperty("name", iso.runtime.ToValue(name), goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE)
 	}
 	if cause != nil && iso.live.request != nil {
-		if iso.live.causes == nil {
-			iso.live.causes = make(map[*goja.Object]error)
-		}
-		iso.live.causes[object] = cause
+		iso.live.causes.put(object, cause)
 	}
 	return object
 }

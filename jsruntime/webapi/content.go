@@ -22,6 +22,7 @@ type content struct {
 	// aborted returns why the script aborted the fetch that the reader is of,
 	// or nil; the field is nil when there is nothing to abort.
 	aborted func() goja.Value
+	settled func() // it cannot be aborted any more; may be nil
 }
 
 func memory(data []byte) *content { return &content{data: data, length: int64(len(data))} }
@@ -50,6 +51,9 @@ func (c *content) handOn() io.ReadCloser {
 func (c *content) discard() {
 	if c.reader != nil {
 		_ = c.handOn().Close() // unread: errors do not matter
+	}
+	if c.settled != nil {
+		c.settled()
 	}
 }
 

@@ -149,9 +149,10 @@ func (r *realm) newFetched(answer *jsruntime.FetchResponse, f *fetching) goja.Va
 	reader := &fetchedBody{ReadCloser: answer.Body, cancel: f.cancel}
 	if f.head || isNullBodyStatus(s.status) {
 		_ = reader.Close() // there is nothing in it
+		f.ended()
 	} else {
 		c := r.newContent(reader, contentLength(answer), true)
-		c.aborted = f.reason
+		c.aborted, c.settled = f.reason, f.ended
 		s.body = &body{content: c}
 		f.stream = s.body
 	}
