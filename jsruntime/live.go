@@ -22,6 +22,7 @@ type live struct {
 	// failure after that ends the isolate's part and breaks the body.
 	response *Response
 	failure  error
+	entered  bool // it ran JavaScript
 	answered bool // the head is known; the response is, or will be, the caller's
 
 	main     *goja.Promise // what the handler returned, until it is settled

@@ -193,12 +193,7 @@ func (iso *Isolate) park(done <-chan struct{}, until time.Time) {
 		until = t.list[0].when
 	}
 	if !until.IsZero() {
-		wait := max(until.Sub(iso.engine.clock.Now()), 0)
-		if iso.alarm == nil {
-			iso.alarm = iso.engine.clock.AfterFunc(wait, iso.queue.kick)
-		} else {
-			iso.alarm.Reset(wait)
-		}
+		iso.alarmAt(until)
 	}
 	c := iso.pool.container
 	c.park()
@@ -209,21 +204,38 @@ func (iso *Isolate) park(done <-chan struct{}, until time.Time) {
 	c.unpark()
 }
 
+// alarmAt has the loop look again at a time.
+func (iso *Isolate) alarmAt(at time.Time) {
+	wait := max(at.Sub(iso.engine.clock.Now()), 0)
+	if iso.alarm == nil {
+		iso.alarm = iso.engine.clock.AfterFunc(wait, iso.queue.kick)
+	} else {
+		iso.alarm.Reset(wait)
+	}
+}
+
+// overdue returns why a request without a head must not go on, if so.
+func (iso *Isolate) overdue() error {
+	l := &iso.live
+	if err := context.Cause(l.caller); err != nil {
+		return err
+	}
+	if iso.engine.killed.Load() {
+		return ErrClosed
+	}
+	if !iso.engine.clock.Now().Before(l.deadline) {
+		return timeoutError(iso.spec)
+	}
+	return nil
+}
+
 // awaitHead runs the loop until the head is known or the request has failed.
 func (iso *Isolate) awaitHead() {
 	l := &iso.live
 	done := l.caller.Done()
 	for !l.headKnown() && l.failure == nil {
-		if err := context.Cause(l.caller); err != nil {
+		if err := iso.overdue(); err != nil {
 			l.fatal(err)
-			return
-		}
-		if iso.engine.killed.Load() {
-			l.fatal(ErrClosed)
-			return
-		}
-		if !iso.engine.clock.Now().Before(l.deadline) {
-			l.fatal(timeoutError(iso.spec))
 			return
 		}
 		if iso.work() {

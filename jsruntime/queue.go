@@ -28,6 +28,10 @@ const impatience = 100 * time.Millisecond
 // releases it.
 func (p *pool) enqueue(ctx context.Context, spec *Spec, deadline time.Time) (*Isolate, error) {
 	c, e := p.container, p.container.engine
+	if e.killed.Load() { // nobody will serve the queue again
+		c.mu.Unlock()
+		return nil, ErrClosed
+	}
 	if len(c.waiting) >= e.options.QueueLength {
 		c.mu.Unlock()
 		return nil, c.queueError()

@@ -1,6 +1,7 @@
 package jsruntime
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -18,19 +19,57 @@ type slots struct {
 func (s *slots) init(n int) { s.free.Store(int64(n)) }
 
 func (s *slots) acquire() {
+	if turn := s.ask(); turn != nil {
+		<-turn
+	}
+}
+
+// ask takes a slot and returns nil, or else a channel that is closed once the
+// slot is the caller's.
+func (s *slots) ask() (turn chan struct{}) {
 	if s.free.Add(-1) >= 0 {
-		return
+		return nil
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.granted > 0 {
 		s.granted--
-		s.mu.Unlock()
-		return
+		return nil
 	}
-	turn := make(chan struct{})
+	turn = make(chan struct{})
 	s.waiting = append(s.waiting, turn)
-	s.mu.Unlock()
-	<-turn
+	return turn
+}
+
+// withdraw gives up what ask returned, be it a slot by now or not.
+func (s *slots) withdraw(turn chan struct{}) {
+	if !s.leave(turn) {
+		<-turn
+		s.release()
+	}
+}
+
+// leave takes one that waits out of the line; false: it has a slot, or one is
+// on its way to it.
+func (s *slots) leave(turn chan struct{}) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.waiting, turn)
+	if i < 0 {
+		return false
+	}
+	for {
+		// As many wait as free is below zero, and one more for each slot that
+		// was released, but is not handed over yet.
+		free := s.free.Load()
+		if free >= 0 {
+			return false
+		}
+		if s.free.CompareAndSwap(free, free+1) {
+			s.waiting = slices.Delete(s.waiting, i, i+1)
+			return true
+		}
+	}
 }
 
 func (s *slots) release() {

@@ -71,12 +71,15 @@ func (iso *Isolate) Turn() uint64 { return iso.turn.word.Load() / turnPhases }
 // wrong is in iso.live.failure.
 func (iso *Isolate) enter(f func()) {
 	slots := &iso.pool.container.slots
-	slots.acquire()
+	if turn := slots.ask(); turn != nil && !iso.awaitSlot(turn) {
+		return
+	}
 	if iso.engine.killed.Load() {
 		slots.release()
 		iso.live.fatal(ErrClosed)
 		return
 	}
+	iso.live.entered = true
 	iso.turn.begin()
 	iso.engine.watchdog.notice()
 	iso.guarded(f)
@@ -85,6 +88,34 @@ func (iso *Isolate) enter(f func()) {
 		iso.live.fatal(iso.turn.cause)
 	}
 	slots.release()
+}
+
+// awaitSlot waits for the CPU slot that turn stands for. While the caller waits
+// for the head, it gives up when the caller has gone or the time is over.
+func (iso *Isolate) awaitSlot(turn chan struct{}) bool {
+	l := &iso.live
+	if l.request == nil || l.answered {
+		<-turn
+		return true
+	}
+	iso.alarmAt(l.deadline)
+	for {
+		select {
+		case <-turn:
+			iso.queue.kick() // a wake that was taken here may be the loop's
+			return true
+		case <-l.caller.Done():
+		case <-iso.queue.wake:
+		}
+		if err := iso.overdue(); err != nil {
+			iso.pool.container.slots.withdraw(turn)
+			if l.entered {
+				iso.condemn(discardPending) // f is not run: as in end
+			}
+			l.fatal(err)
+			return false
+		}
+	}
 }
 
 // guarded runs f and then what the turn decided. Exceptions are uncaught, as
@@ -101,12 +132,21 @@ func (iso *Isolate) guarded(f func()) {
 	for {
 		// Goja runs microtasks when an outermost call returns, and f need not
 		// have ended with one. None may be left to the next request.
-		_, err := iso.natives.nothing(goja.Undefined())
-		iso.Uncaught(err)
-		if iso.live.request == nil || !iso.settle() || iso.live.failure != nil {
+		iso.drain()
+		if iso.live.request == nil || !iso.settle() {
+			return
+		}
+		if iso.live.failure != nil {
+			iso.drain() // reading an error runs its getters
 			return
 		}
 	}
+}
+
+// drain runs the microtasks that wait.
+func (iso *Isolate) drain() {
+	_, err := iso.natives.nothing(goja.Undefined())
+	iso.Uncaught(err)
 }
 
 // crashed handles a panic that left the engine: an interrupt, a stack overflow,
