@@ -37,7 +37,9 @@ func (a *App) bindRoutes() error {
 	if err != nil && !errors.Is(err, caddy.ErrNotConfigured) {
 		return err
 	}
-	if httpApp, ok := app.(*caddyhttp.App); ok {
+	httpApp, ok := app.(*caddyhttp.App)
+	ownListeners.use(httpApp)
+	if ok {
 		for _, name := range sorted(slices.Collect(maps.Keys(httpApp.Servers))) {
 			if err := a.bindServer(httpApp.Servers[name]); err != nil {
 				return err

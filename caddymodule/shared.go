@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
@@ -175,7 +174,7 @@ func holdLoader(h *holdings, config loaderKey, programs *edge.Programs) (*shared
 		if err != nil {
 			return nil, fmt.Errorf("egress: %w", err)
 		}
-		transport := egress.NewTransport(policy, egress.TransportOptions{Forbidden: adminAddresses()})
+		transport := egress.NewTransport(policy, egress.TransportOptions{Forbidden: ownListeners.isPrivate})
 		loader, err := source.NewLoader(source.Options{
 			Transport: transport,
 			CacheDir:  config.CacheDir,
@@ -199,20 +198,6 @@ func (l *sharedLoader) Destruct() error {
 	err := l.Close()
 	l.transport.Close()
 	return err
-}
-
-// adminAddresses are where Caddy's administration endpoint listens unless
-// configured otherwise; no range of `egress allow` opens it to scripts.
-func adminAddresses() []netip.AddrPort {
-	address, err := caddy.ParseNetworkAddress(caddy.DefaultAdminListen)
-	if err != nil {
-		return nil
-	}
-	port := uint16(address.StartPort)
-	return []netip.AddrPort{
-		netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port),
-		netip.AddrPortFrom(netip.IPv6Loopback(), port),
-	}
 }
 
 // codeCacheDir is where fetched code is kept, so that a restart survives a

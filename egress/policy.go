@@ -128,14 +128,15 @@ func narrowHost(rules []rule, d destination) (byName, byAddr bool) {
 }
 
 // checkAddr decides about the address that is going to be dialled for d.
-// Forbidden addresses need a rule with that very address and port.
-func (p *Policy) checkAddr(d destination, addr netip.Addr, forbidden map[netip.AddrPort]bool) error {
+// Forbidden addresses need a rule with that very address and port; a nil
+// forbidden forbids none.
+func (p *Policy) checkAddr(d destination, addr netip.Addr, forbidden func(netip.AddrPort) bool) error {
 	if addr.Zone() != "" {
 		return &DeniedError{Host: d.String(), Addr: addr, Reason: "it resolves to an address with a zone, which is never reached"}
 	}
 	addr = effective(addr)
 	class, what := classify(addr)
-	isForbidden := forbidden[netip.AddrPortFrom(addr, d.port)]
+	isForbidden := forbidden != nil && forbidden(netip.AddrPortFrom(addr, d.port))
 	if !p.opens(d, addr, class, isForbidden) {
 		return &DeniedError{Host: d.String(), Addr: addr, Reason: denial(d, class, what, isForbidden)}
 	}

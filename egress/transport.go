@@ -19,9 +19,10 @@ type TransportOptions struct {
 	// Resolver turns names into addresses. Default: net.DefaultResolver.
 	Resolver Resolver
 
-	// Forbidden addresses are opened by no name and no range, only by a rule
+	// Forbidden reports addresses that no name and no range opens, only a rule
 	// with that very address and port: the edge's own administration endpoint.
-	Forbidden []netip.AddrPort
+	// It is asked at every connection, from many goroutines. Default: none.
+	Forbidden func(netip.AddrPort) bool
 
 	// DialTimeout bounds resolving and connecting together. Default: 10 s.
 	DialTimeout time.Duration
@@ -58,7 +59,7 @@ type TransportOptions struct {
 type Transport struct {
 	policy      *Policy
 	resolver    Resolver
-	forbidden   map[netip.AddrPort]bool
+	forbidden   func(netip.AddrPort) bool
 	dialTimeout time.Duration
 
 	shared *http.Transport
@@ -71,14 +72,11 @@ func NewTransport(policy *Policy, options TransportOptions) *Transport {
 	t := &Transport{
 		policy:      policy,
 		resolver:    options.Resolver,
-		forbidden:   make(map[netip.AddrPort]bool, len(options.Forbidden)),
+		forbidden:   options.Forbidden,
 		dialTimeout: withDefault(options.DialTimeout, 10*time.Second),
 	}
 	if t.resolver == nil {
 		t.resolver = defaultResolver
-	}
-	for _, ap := range options.Forbidden {
-		t.forbidden[netip.AddrPortFrom(effective(ap.Addr()), ap.Port())] = true
 	}
 	t.shared = t.httpTransport(options)
 	t.shared.ForceAttemptHTTP2 = true
