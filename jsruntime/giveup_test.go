@@ -110,7 +110,7 @@ func TestMicrotasksOfErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, jsruntime.Options{})
-			spec := b.spec(`let n = 0; const failure = { get message() { Promise.resolve().then(() => log("after " + n)); return "failed" } }; `+code, jsruntime.SpecOptions{})
+			spec := b.spec(`let n = 0; const failure = Object.defineProperty(new Error(), "message", { get() { Promise.resolve().then(() => log("after " + n)); return "failed" } }); `+code, jsruntime.SpecOptions{})
 			first, second := newHost(), newHost()
 			if failure := fails[*jsruntime.ScriptError](b, spec, request(first)); failure.Message != "failed" {
 				t.Errorf("got %v", failure)
