@@ -49,6 +49,11 @@ func redactQuery(s string, from int) string {
 		if equals := strings.IndexByte(s[at:end], '='); equals >= 0 && isKey(s[at:at+equals]) {
 			out.WriteString(s[written : at+equals+1])
 			out.WriteString(redacted)
+			// The edge reads a token on across a `;`, though no token has one.
+			end = len(s)
+			if i := strings.IndexAny(s[at+equals:], "?& \"'<>"); i >= 0 {
+				end = at + equals + i
+			}
 			written = end
 		}
 		at = end + 1

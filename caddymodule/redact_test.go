@@ -23,6 +23,7 @@ func TestRedact(t *testing.T) {
 		"/run?key=a&x=1&key=b":                     "/run?key=REDACTED&x=1&key=REDACTED",
 		"/run?%6Bey=abc":                           "/run?%6Bey=REDACTED",
 		"/run?key=":                                "/run?key=REDACTED",
+		"/run?a=1;key=abc;def&b=2":                 "/run?a=1;key=REDACTED&b=2",
 		"/run?key":                                 "/run?key",
 		"/run?keys=1&monkey=2":                     "/run?keys=1&monkey=2",
 		"/run?a=?key=abc":                          "/run?a=?key=REDACTED",
