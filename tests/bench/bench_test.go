@@ -137,7 +137,7 @@ func ratio(b *testing.B, of, to target) {
 }
 
 func BenchmarkEdge(b *testing.B) {
-	fmt.Printf("%s, %d CPUs, %s; GOGC=%q GOMEMLIMIT=%q; wrk %d thread, %d connections, %d rounds of %d s each\n",
+	fmt.Printf("%s, %d CPUs, %s; GOGC=%q GOMEMLIMIT=%q (the edge paces itself where both are empty); %d thread, %d connections, %d rounds of %d s each\n",
 		cpu(), runtime.NumCPU(), runtime.Version(), os.Getenv("GOGC"), os.Getenv("GOMEMLIMIT"),
 		threads, connections, number(b, "BENCH_ROUNDS", 7), number(b, "BENCH_SECONDS", 2))
 	origin := startOrigin(b)
