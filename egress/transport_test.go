@@ -269,8 +269,10 @@ func TestForbiddenAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := TransportOptions{
-		Resolver:  &names{answers: map[string][][]netip.Addr{"localhost": {addrs("127.0.0.1")}}},
-		Forbidden: func(ap netip.AddrPort) bool { return ap == netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(number)) },
+		Resolver: &names{answers: map[string][][]netip.Addr{"localhost": {addrs("127.0.0.1")}}},
+		Forbidden: func(ap netip.AddrPort) bool {
+			return ap == netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(number))
+		},
 	}
 	for rule, ok := range map[string]bool{
 		"127.0.0.0/8": false, "127.0.0.1": false, "127.0.0.1:*": false, "localhost:*": false, "127.0.0.1:" + port: true,
