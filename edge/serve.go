@@ -98,7 +98,8 @@ func (c *call) prepare(w http.ResponseWriter, r *http.Request, route *Route, inf
 		ForceParseBody: forced(r.URL.RawQuery, "webtask_pb"),
 		ForceMergeBody: forced(r.URL.RawQuery, "webtask_mb"),
 	}
-	if r.Body != nil && r.Body != http.NoBody {
+	// Caddy wraps a body that is none, so only its length tells.
+	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		c.body = newClientBody(w, r, task.Limits.Timeout)
 		c.request.Body = c.body
 	}
