@@ -59,6 +59,9 @@ http://localhost:{$PORT} {
 const (
 	hello = `export default { fetch() { return new Response("hello"); } }`
 
+	// helloCallback is the same in the model of one parameter.
+	helloCallback = `module.exports = (cb) => cb(null, "hello");`
+
 	// kibibyte reads and writes 1 KiB of session state.
 	kibibyte = `export default { async fetch(request, env, ctx) {
 		const old = (await ctx.session.get("state")) ?? { n: 0, text: "x".repeat(1000) };
@@ -80,11 +83,15 @@ func start(b *testing.B, caddyfile string, store harness.Store, origin *httptest
 }
 
 // startOrigin serves a hello that differs by path, so that each URL is a
-// script never seen before.
+// script never seen before. Under /callback it is helloCallback.
 func startOrigin(b *testing.B) *httptest.Server {
 	b.Helper()
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "// %s\n%s\n", r.URL.Path, hello)
+		code := hello
+		if strings.HasPrefix(r.URL.Path, "/callback/") {
+			code = helloCallback
+		}
+		fmt.Fprintf(w, "// %s\n%s\n", r.URL.Path, code)
 	}))
 	b.Cleanup(origin.Close)
 	return origin
@@ -144,10 +151,16 @@ func BenchmarkEdge(b *testing.B) {
 	edge := start(b, site, harness.FileStore(), origin)
 	bare := start(b, plain, harness.FileStore(), origin)
 	respond := target{name: "respond", url: edge.URL + "/respond"}
-	token := edge.Token(b, harness.Claims{URL: origin.URL + "/hello.js", Secrets: map[string]string{"K": "V"}})
-	tokenHello := target{name: "hello by token", url: edge.URL + "/run", headers: []string{harness.Bearer(token)}}
+	byToken := func(name, path string) target {
+		token := edge.Token(b, harness.Claims{URL: origin.URL + path, Secrets: map[string]string{"K": "V"}})
+		return target{name: name, url: edge.URL + "/run", headers: []string{harness.Bearer(token)}}
+	}
+	tokenHello := byToken("hello by token, Web model", "/hello.js")
 
 	b.Run("token", func(b *testing.B) { ratio(b, tokenHello, respond) })
+	b.Run("token-callback", func(b *testing.B) {
+		ratio(b, byToken("hello by token, callback", "/callback/hello.js"), respond)
+	})
 	b.Run("route", func(b *testing.B) {
 		ratio(b, target{name: "hello on a route, Web model", url: edge.URL + "/route"}, respond)
 	})
