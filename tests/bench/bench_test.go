@@ -42,6 +42,14 @@ http://localhost:{$PORT} {
 		code "module.exports = async (cb) => { await new Promise((done) => setTimeout(done, 1000)); return 'waited'; }"
 	}
 	respond /respond hello
+	route /respond-same {
+		header {
+			Cache-Control "private, no-store"
+			Content-Security-Policy "sandbox allow-scripts allow-forms allow-popups"
+			X-Content-Type-Options nosniff
+		}
+		respond hello
+	}
 	root static
 	file_server
 }
@@ -160,6 +168,10 @@ func BenchmarkEdge(b *testing.B) {
 	b.Run("token", func(b *testing.B) { ratio(b, tokenHello, respond) })
 	b.Run("token-callback", func(b *testing.B) {
 		ratio(b, byToken("hello by token, callback", "/callback/hello.js"), respond)
+	})
+	b.Run("same-headers", func(b *testing.B) {
+		// What the headers of a token's request and answer cost by themselves.
+		ratio(b, target{name: "respond, with a token's headers both ways", url: edge.URL + "/respond-same", headers: tokenHello.headers}, respond)
 	})
 	b.Run("route", func(b *testing.B) {
 		ratio(b, target{name: "hello on a route, Web model", url: edge.URL + "/route"}, respond)
