@@ -26,6 +26,7 @@ type collectors struct {
 	compile         *prometheus.HistogramVec
 	code            *prometheus.HistogramVec
 	tokens          *prometheus.CounterVec
+	tokensOK        prometheus.Counter // of tokens, looked up once
 	store           *prometheus.HistogramVec
 	scriptFetch     *prometheus.HistogramVec
 	routeCollectors func() []prometheus.Collector
@@ -63,6 +64,7 @@ func newCollectors() *collectors {
 		store:       histogram("store_duration_seconds", "How long calls of the store took, by operation and result.", "operation", "result"),
 		scriptFetch: histogram("fetch_duration_seconds", "How long fetch() calls of scripts took, to the response's headers, by result.", "result"),
 	}
+	c.tokensOK = c.tokens.WithLabelValues("ok")
 	c.routeCollectors = func() []prometheus.Collector {
 		return []prometheus.Collector{
 			c.requests, c.duration, queueWait, c.isolates, created, load, c.discarded,
@@ -118,7 +120,13 @@ func resultOf(err error) string {
 }
 
 // TokenOpened implements edge.Observer.
-func (c *collectors) TokenOpened(result string) { c.tokens.WithLabelValues(result).Inc() }
+func (c *collectors) TokenOpened(result string) {
+	if result == "ok" {
+		c.tokensOK.Inc()
+		return
+	}
+	c.tokens.WithLabelValues(result).Inc()
+}
 
 // StoreCalled implements edge.Observer.
 func (c *collectors) StoreCalled(op string, took time.Duration, err error) {

@@ -28,6 +28,8 @@ type call struct {
 	secure  bool
 	foreign bool
 	session session
+	head    [6]string // values of the answer's headers, see keep
+	kept    int       // how many of head are taken
 
 	subrequests atomic.Int64
 	logged      atomic.Int64 // bytes of console output

@@ -116,7 +116,7 @@ func callsAcrossOrigins(r *http.Request, route *Route) bool {
 // to be named: the * does not cover it.
 func answerPreflight(w http.ResponseWriter) {
 	h := w.Header()
-	h["Access-Control-Allow-Origin"] = anyOrigin
+	h["Access-Control-Allow-Origin"] = []string{"*"}
 	h["Access-Control-Allow-Methods"] = []string{"*"}
 	h["Access-Control-Allow-Headers"] = []string{"Authorization, *"}
 	h["Access-Control-Max-Age"] = []string{"7200"}

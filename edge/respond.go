@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +34,7 @@ var errClientGone = errors.New("the client went away")
 // respond writes a task's answer. What the session adds to the head is settled
 // already.
 func (c *call) respond(ctx context.Context, w http.ResponseWriter, r *http.Request, resp *jsruntime.Response, extra answerExtra) error {
-	c.writeHeader(w.Header(), resp.Header, extra)
+	c.writeHeader(w.Header(), resp, extra)
 	if !hasBody(r.Method, resp.Status) {
 		if resp.Body != nil {
 			resp.Body.Close()
@@ -93,13 +94,17 @@ type answerExtra struct {
 
 // writeHeader fills the head from the task's headers, less what is not a
 // task's to set, and adds the edge's.
-func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
+func (c *call) writeHeader(h http.Header, resp *jsruntime.Response, extra answerExtra) {
 	cached := false
-	for name, values := range task {
+	if resp.ContentType != "" {
+		h["Content-Type"] = c.keep(resp.ContentType)
+	}
+	for name, values := range resp.Header {
 		name = http.CanonicalHeaderKey(name)
 		if droppedFromAll(name, values) || (c.foreign && droppedFromForeign(name)) {
 			continue
 		}
+		values = c.keep(values...)
 		if len(h[name]) == 0 {
 			h[name] = values
 		} else {
@@ -111,11 +116,11 @@ func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
 		if policies := h["Content-Security-Policy"]; len(policies) > 0 {
 			h["Content-Security-Policy"] = append(policies[:len(policies):len(policies)], sandbox)
 		} else {
-			h["Content-Security-Policy"] = sandboxOnly
+			h["Content-Security-Policy"] = c.keep(sandbox)
 		}
-		h["X-Content-Type-Options"] = noSniff
+		h["X-Content-Type-Options"] = c.keep("nosniff")
 		if replacesParts(h["Content-Type"]) {
-			h["Content-Type"] = someBytes
+			h["Content-Type"] = c.keep("application/octet-stream")
 		}
 	}
 	if extra.setCookie != "" {
@@ -128,26 +133,29 @@ func (c *call) writeHeader(h, task http.Header, extra answerExtra) {
 		}
 	}
 	if !cached && extra.private {
-		h["Cache-Control"] = cachePrivate
+		h["Cache-Control"] = c.keep("private, no-store")
 	}
 	if extra.anyOrigin && len(h["Access-Control-Allow-Origin"]) == 0 {
-		h["Access-Control-Allow-Origin"] = anyOrigin
+		h["Access-Control-Allow-Origin"] = c.keep("*")
 	}
 	if extra.noReferrer {
-		h["Referrer-Policy"] = noReferrer
+		h["Referrer-Policy"] = c.keep("no-referrer")
 	}
 }
 
-// Header values that every answer may share: handlers replace or append to
-// values, and these have no room to append in.
-var (
-	sandboxOnly  = []string{sandbox}
-	noSniff      = []string{"nosniff"}
-	someBytes    = []string{"application/octet-stream"}
-	cachePrivate = []string{"private, no-store"}
-	noReferrer   = []string{"no-referrer"}
-	anyOrigin    = []string{"*"}
-)
+// keep returns a copy of a header's values that nobody else has: Caddy's header
+// directive replaces within values in place, so none may be shared with another
+// answer or with the script. The usual few live in the call itself.
+func (c *call) keep(values ...string) []string {
+	end := c.kept + len(values)
+	if end > len(c.head) {
+		return slices.Clone(values)
+	}
+	own := c.head[c.kept:end:end]
+	copy(own, values)
+	c.kept = end
+	return own
+}
 
 // mergeHeader joins a task's values of a header with those that handlers in
 // front of it have set: both stand for headers that are lists by nature, the

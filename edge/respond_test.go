@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -12,6 +13,8 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/webtask-edge/caddy-webtask/webtask"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime"
 )
 
 func TestRespondFraming(t *testing.T) {
@@ -274,6 +277,33 @@ func TestConsole(t *testing.T) {
 	}
 }
 
+// A handler in front of the task may change values in place, as Caddy's header
+// directive does to replace within them: that stays with its own answer.
+func TestWriteHeaderSharesNoValue(t *testing.T) {
+	task := http.Header{"A": {"1"}, "Cache-Control": {"no-store"}, "B": {"2", "3", "4", "5", "6"}}
+	extra := answerExtra{private: true, anyOrigin: true, noReferrer: true}
+	var want http.Header
+	for range 2 {
+		h := make(http.Header)
+		c := &call{foreign: true}
+		c.writeHeader(h, &jsruntime.Response{ContentType: "text/plain", Header: task}, extra)
+		if want == nil {
+			want = h.Clone()
+		} else if !reflect.DeepEqual(h, want) {
+			t.Errorf("got %v, want %v", h, want)
+		}
+		for name, values := range h {
+			for i := range values {
+				values[i] = "changed"
+			}
+			h[name] = append(values, "added")
+			if name != "Content-Type" && h.Get("Content-Type") == "added" {
+				t.Errorf("appending to %s changed another header", name)
+			}
+		}
+	}
+}
+
 // Headers that handlers in front of the task have set stay, but for those that
 // the task sets itself.
 func TestWriteHeaderMerges(t *testing.T) {
@@ -283,7 +313,7 @@ func TestWriteHeaderMerges(t *testing.T) {
 	w.Header().Set("Server", "Caddy")
 	shared := []string{"a=1"}
 	c := &call{}
-	c.writeHeader(w.Header(), http.Header{"vary": {"Origin"}, "X-Frame-Options": {"SAMEORIGIN"}, "Set-Cookie": shared[:1:1]}, answerExtra{setCookie: "webtask_session=x", private: true})
+	c.writeHeader(w.Header(), &jsruntime.Response{Header: http.Header{"vary": {"Origin"}, "X-Frame-Options": {"SAMEORIGIN"}, "Set-Cookie": shared[:1:1]}}, answerExtra{setCookie: "webtask_session=x", private: true})
 	h := w.Header()
 	if got := strings.Join(h["Vary"], "|"); got != "Accept-Encoding|Origin" {
 		t.Errorf("Vary: %s", got)
@@ -299,7 +329,7 @@ func TestWriteHeaderMerges(t *testing.T) {
 	}
 	// A new session's cookie is in no shared cache, whatever the task says.
 	public := http.Header{}
-	c.writeHeader(public, http.Header{"Cache-Control": {"public, max-age=60"}}, answerExtra{setCookie: "webtask_session=x", private: true})
+	c.writeHeader(public, &jsruntime.Response{Header: http.Header{"Cache-Control": {"public, max-age=60"}}}, answerExtra{setCookie: "webtask_session=x", private: true})
 	if got := public.Get("Cache-Control"); got != "private, no-store" {
 		t.Errorf("Cache-Control: %s", got)
 	}

@@ -177,10 +177,10 @@ func (c *call) fail(w http.ResponseWriter, r *http.Request, route *Route, info *
 		h["Set-Cookie"] = append(h["Set-Cookie"], cookie)
 	}
 	if callsAcrossOrigins(r, route) {
-		h["Access-Control-Allow-Origin"] = anyOrigin
+		h["Access-Control-Allow-Origin"] = c.keep("*")
 	}
 	if token.in == carriedQuery {
-		h["Referrer-Policy"] = noReferrer
+		h["Referrer-Policy"] = c.keep("no-referrer")
 	}
 	message := "webtask failed"
 	if answer.Outcome == OutcomeTokenRefused {

@@ -149,9 +149,10 @@ type QueryFilter func(name string) bool
 // known; a streamed Body goes on while the isolate works, and ends with an
 // error when the script fails or runs out of a limit.
 type Response struct {
-	Status  int
-	Header  http.Header
-	Session *webtask.SessionChange // writes to save before the head is sent; nil: none
+	Status      int
+	ContentType string                 // of an answer whose Header says nothing of it; empty: none
+	Header      http.Header            // nil: none
+	Session     *webtask.SessionChange // writes to save before the head is sent; nil: none
 
 	// Bytes is the whole body when Body is nil.
 	Bytes []byte

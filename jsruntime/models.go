@@ -323,10 +323,9 @@ func (iso *Isolate) callbackError(value goja.Value) *ScriptError {
 	return failure
 }
 
-var (
-	jsonType    = []string{"application/json"}
-	emptyResult = []byte("{}")
-)
+const jsonType = "application/json"
+
+var emptyResult = []byte("{}")
 
 // jsonResult answers with a result of the cb-models. Falsy ones give {}, as
 // they always did.
@@ -353,10 +352,10 @@ func (iso *Isolate) jsonResult(v goja.Value) {
 		}
 	}
 	iso.live.response = &Response{
-		Status:     http.StatusOK,
-		Header:     http.Header{"Content-Type": jsonType},
-		Bytes:      body,
-		BodyLength: int64(len(body)),
+		Status:      http.StatusOK,
+		ContentType: jsonType,
+		Bytes:       body,
+		BodyLength:  int64(len(body)),
 	}
 }
 

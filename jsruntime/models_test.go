@@ -57,8 +57,8 @@ func TestModelsAnswer(t *testing.T) {
 func TestModelHeads(t *testing.T) {
 	b := newBench(t, jsruntime.Options{})
 	_, resp := b.do(b.spec(`module.exports = cb => cb(null, 1)`, jsruntime.SpecOptions{}), request(newHost()))
-	if resp.Status != 200 || resp.Header.Get("Content-Type") != "application/json" || resp.BodyLength != 1 {
-		t.Errorf("cb: %d %v, length %d", resp.Status, resp.Header, resp.BodyLength)
+	if resp.Status != 200 || resp.ContentType != "application/json" || resp.BodyLength != 1 {
+		t.Errorf("cb: %d %s, length %d", resp.Status, resp.ContentType, resp.BodyLength)
 	}
 	_, resp = b.do(b.spec(`module.exports = (ctx, req, res) => { res.writeHead(418); res.end() }`, jsruntime.SpecOptions{}), request(newHost()))
 	if resp.Status != 418 || resp.Header.Get("X-Made-By") != "script" {

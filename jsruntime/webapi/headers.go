@@ -17,8 +17,9 @@ import (
 type headers struct {
 	slot
 	list      http.Header
-	shared    bool // list belongs to someone else
-	immutable bool // the guard of headers that came from outside
+	kind      string // Content-Type, the only header while list is nil
+	shared    bool   // list belongs to someone else
+	immutable bool   // the guard of headers that came from outside
 }
 
 func headersClass() *classDef {
@@ -98,9 +99,18 @@ func (h *headers) unshare() {
 		h.list = h.list.Clone()
 		h.shared = false
 	}
+	h.whole()
+}
+
+// whole returns the list, made now when most responses do without one.
+func (h *headers) whole() http.Header {
 	if h.list == nil {
 		h.list = make(http.Header)
+		if h.kind != "" {
+			h.list["Content-Type"] = []string{h.kind}
+		}
 	}
+	return h.list
 }
 
 func headersAppend(r *realm, h *headers, call goja.FunctionCall) goja.Value {

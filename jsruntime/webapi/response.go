@@ -21,8 +21,14 @@ type response struct {
 	body       *body
 }
 
-func (s *response) bodyOf() *body       { return s.body }
-func (s *response) contentType() string { return s.headers.list.Get("Content-Type") }
+func (s *response) bodyOf() *body { return s.body }
+
+func (s *response) contentType() string {
+	if s.headers.list == nil {
+		return s.headers.kind
+	}
+	return s.headers.list.Get("Content-Type")
+}
 
 func responseClass() *classDef {
 	return &classDef{
@@ -54,6 +60,7 @@ func responseClass() *classDef {
 // headersObject returns the object of headers, made on first use.
 func (r *realm) headersObject(h *headers) goja.Value {
 	if h.holder == nil {
+		h.whole()
 		return r.create(classHeaders, h)
 	}
 	return h.holder
@@ -79,7 +86,7 @@ func (r *realm) initResponse(s *response, v goja.Value) {
 	// A Response given as init, to copy another one, is read directly.
 	if from, ok := stateOf[*response](init); ok {
 		s.status, s.statusText = from.status, from.statusText
-		s.headers.list, s.headers.shared = from.headers.list, true
+		s.headers.list, s.headers.shared = from.headers.whole(), true
 		from.headers.shared = true
 		r.checkStatus(s.status)
 		return
@@ -114,26 +121,20 @@ func isNullBodyStatus(status int) bool {
 	return false
 }
 
-// contentTypes shares the header values that most responses have.
-var contentTypes = map[string][]string{
-	textType:           {textType},
-	"application/json": {"application/json"},
-}
-
 func (r *realm) setBody(s *response, b *body, kind string) {
 	if isNullBodyStatus(s.status) {
 		panic(r.rt.NewTypeError("Response: status %d allows no body; pass null", s.status))
 	}
 	s.body = b
+	if s.headers.list == nil {
+		s.headers.kind = kind
+		return
+	}
 	if _, ok := s.headers.list["Content-Type"]; ok || kind == "" {
 		return
 	}
 	s.headers.unshare()
-	if values, ok := contentTypes[kind]; ok {
-		s.headers.list["Content-Type"] = values[:1:1]
-	} else {
-		s.headers.list["Content-Type"] = []string{kind}
-	}
+	s.headers.list["Content-Type"] = []string{kind}
 }
 
 func responseJSON(r *realm, call goja.FunctionCall) goja.Value {
@@ -185,7 +186,7 @@ func cloneResponse(r *realm, s *response, _ goja.FunctionCall) goja.Value {
 		panic(r.usedError())
 	}
 	clone := &response{kind: s.kind, url: s.url, redirected: s.redirected, status: s.status, statusText: s.statusText}
-	clone.headers.list, clone.headers.shared, clone.headers.immutable = s.headers.list, true, s.headers.immutable
+	clone.headers.list, clone.headers.shared, clone.headers.immutable = s.headers.whole(), true, s.headers.immutable
 	s.headers.shared = true
 	clone.body = r.cloneBody(s.body)
 	return r.create(classResponse, clone)
@@ -205,9 +206,9 @@ func (p *Platform) ReadResponse(iso *jsruntime.Isolate, v goja.Value) (*jsruntim
 	}
 	out := &jsruntime.Response{Status: s.status, Header: s.headers.list}
 	if out.Header == nil {
-		out.Header = make(http.Header)
+		out.ContentType = s.headers.kind
 	} else if s.headers.shared {
-		// The edge adds to the header; others go on reading this one.
+		// The edge may read it while the script goes on and changes another's.
 		out.Header = out.Header.Clone()
 	} else {
 		s.headers.shared = true // also with the script, from now on
