@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -39,7 +38,6 @@ var inlineStart = regexp.MustCompile(`^\s*(\(|async\b|function\b|module\.exports
 // https:// is a URL; what has a line break or an arrow (=>), or begins like a
 // function or an export, is code; anything else is a path.
 func parseCode(d *caddyfile.Dispenser) (*Code, error) {
-	line := d.Line()
 	text, err := oneArg(d)
 	if err != nil {
 		return nil, err
@@ -48,7 +46,7 @@ func parseCode(d *caddyfile.Dispenser) (*Code, error) {
 	case strings.HasPrefix(text, "https://"), strings.HasPrefix(text, "http://"):
 		return &Code{URL: text}, nil
 	case strings.Contains(text, "\n"), strings.Contains(text, "=>"), inlineStart.MatchString(text):
-		if err := checkMangled(d.File(), line, text); err != nil {
+		if err := checkMangled(d.Token()); err != nil {
 			return nil, d.WrapErr(err)
 		}
 		return &Code{Inline: text}, nil
@@ -58,43 +56,6 @@ func parseCode(d *caddyfile.Dispenser) (*Code, error) {
 		return nil, err
 	}
 	return &Code{File: path}, nil
-}
-
-// errMangled refuses code that is not what its author wrote.
-var errMangled = errors.New("code: the Caddyfile's own placeholders ({path}, {$NAME}, {args[0]} …) have changed this code before it could be read; " +
-	"move it to a file and name the file here, or put a space after the opening brace")
-
-// shorthand is what Caddy writes where code has {path}, {query.x} or the like:
-// it expands these shorthands in every token of a site, heredocs included.
-var shorthand = regexp.MustCompile(`\{(http\.(request|regexp|vars|reverse_proxy|intercept|error|matchers|handlers|shutting_down)\b|tls_|args\[|blocks?\.)`)
-
-// checkMangled reports inline code that placeholders have changed. What an
-// environment placeholder was replaced with cannot be seen in the result, so
-// that the code is compared with the file it came from, where there is one.
-func checkMangled(file string, line int, code string) error {
-	if shorthand.MatchString(code) {
-		return errMangled
-	}
-	if err := source.LooksMangled(code); err != nil {
-		return fmt.Errorf("%w (%w)", errMangled, err)
-	}
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return nil // adapted from memory: nothing to compare with
-	}
-	lines := strings.Split(string(raw), "\n")
-	if line < 1 || line > len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[line-1]), "code") {
-		return nil // not the file that this was read from
-	}
-	rest := strings.Join(lines[line-1:], "\n")
-	for written := range strings.Lines(code) {
-		written = strings.TrimSpace(written)
-		escaped := strings.ReplaceAll(written, `"`, `\"`) // as in a quoted token
-		if !strings.Contains(rest, written) && !strings.Contains(rest, escaped) {
-			return errMangled
-		}
-	}
-	return nil
 }
 
 // ref returns the code as the edge names it.
