@@ -28,15 +28,38 @@ type exchange struct {
 	turn   uint64      // in which the response ended
 }
 
+// handle is what req and res have of their exchange where scripts can see it:
+// a value that says nothing. It does not keep the request, as scripts keep res.
+type handle struct {
+	goja.Value
+	state *goja.Object
+}
+
+// StrictEquals implements goja.Value: a handle is itself only.
+func (h *handle) StrictEquals(v goja.Value) bool { return v == goja.Value(h) }
+
+// handleName is the property of the handle. Proxies and objects that inherit
+// from res pass it on, so that they work as they do in Node.js.
+const handleName = "_exchange"
+
+// stateOf is native.state(handle): the state of an exchange, or undefined.
+func (r *realm) stateOf(call goja.FunctionCall) goja.Value {
+	if h, ok := call.Argument(0).(*handle); ok {
+		return h.state
+	}
+	return goja.Undefined()
+}
+
 // makeObjects makes req and res. What is left out here, their prototypes have or
 // make when it is read.
 func (x *exchange) makeObjects() (req, res *goja.Object) {
 	r, rt, hasBody := x.r, x.r.rt, x.hasBody()
 	x.state = rt.CreateObject(r.http.state(!hasBody, x.req.Method == http.MethodHead))
 	req, res = rt.CreateObject(r.http.request), rt.CreateObject(r.http.response)
+	h := &handle{Value: goja.Undefined(), state: x.state}
 	for _, o := range [...]*goja.Object{req, res} {
 		// Fails for objects that are not extensible only; so does r.set.
-		_ = o.DefineDataProperty("_exchange", x.state, goja.FLAG_FALSE, goja.FLAG_FALSE, goja.FLAG_FALSE)
+		_ = o.DefineDataProperty(handleName, h, goja.FLAG_FALSE, goja.FLAG_FALSE, goja.FLAG_FALSE)
 	}
 	r.set(req, "method", rt.ToValue(x.req.Method))
 	r.set(req, "url", rt.ToValue(x.path()))
@@ -290,8 +313,8 @@ func (x *exchange) setHeader(call goja.FunctionCall) goja.Value {
 }
 
 func (x *exchange) writeHead(call goja.FunctionCall) goja.Value {
-	// From here on another goroutine reads the header. A script that makes the
-	// classes set more, by the state that it finds on them, sets another one.
+	// From here on another goroutine reads the header: what is set later, if
+	// anything is, goes to another one.
 	header := x.header
 	x.header = nil
 	if header == nil {

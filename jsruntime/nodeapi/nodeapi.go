@@ -115,6 +115,7 @@ func (r *realm) makeClasses() {
 	r.define(native, "validName", r.validName)
 	r.define(native, "validValue", r.validValue)
 	r.define(native, "tick", r.tick)
+	r.define(native, "state", r.stateOf)
 	r.defineExchange(native)
 	asyncIterator := r.rt.GlobalObject().Get("Symbol").(*goja.Object).Get("asyncIterator")
 	made := r.call(r.run(httpProgram()), native, r.run(eventsProgram()), r.bufferClass(), asyncIterator).(*goja.Object)

@@ -1,10 +1,23 @@
 // IncomingMessage and ServerResponse, after the documentation of the module
-// http of Node.js 20. Go makes the objects (NewExchange); both have the state of
-// their exchange at _exchange. What they have of their own is as little as
-// possible, since most handlers use little: the rest is in the prototypes, or
-// made when it is needed. native works on the exchange of a state; on one that
-// is over it has no effect.
+// http of Node.js 20. Go makes the objects (NewExchange); both have a handle at
+// _exchange, which only Go can turn into the state of their exchange: scripts
+// may find the handle, but never the state. What they have of their own is as
+// little as possible, since most handlers use little: the rest is in the
+// prototypes, or made when it is needed. native works on the exchange of a
+// state; on one that is over it has no effect.
 ((native, { EventEmitter, kEvents, kFirst }, Buffer, asyncIterator) => {
+	// stateOf is undefined for what belongs to no exchange, such as a prototype.
+	// The last one is remembered, as most of a request's calls are for its own.
+	let lastHandle, lastState;
+	const stateOf = o => {
+		const handle = o._exchange;
+		if (handle !== lastHandle) {
+			lastState = native.state(handle);
+			lastHandle = handle;
+		}
+		return lastState;
+	};
+
 	// tick is nextTick by the microtask that the language makes for a thenable:
 	// it looks nothing up that scripts could have replaced, and what f throws is
 	// an unhandled rejection.
@@ -15,16 +28,17 @@
 	const OPEN = 0, COMMITTED = 1, SENT = 2, QUIET = 3, ENDED = 4, FINISHED = 5;
 
 	// states are what the states inherit, so that of their own they have only
-	// what is different.
+	// what is different. All requests share them: a method of the language that
+	// a script replaced may get hold of none, and so of what is frozen here.
+	const none = Object.freeze([]);
 	const state = (eof, head) => ({
 		__proto__: null,
 		// of the request
-		queue: [], flowing: null, reading: false, eof, endEmitted: false, gone: false,
-		encoding: null, rest: null, waiter: null, pipes: [],
-		// of the response
-		phase: OPEN, head, bodiless: false, headers: noHeaders, destroyed: false, waiting: false,
+		queue: none, flowing: null, reading: false, eof, endEmitted: false, gone: false,
+		encoding: null, rest: null, waiter: null, pipes: none,
+		// of the response; headers is a Map once there are any
+		phase: OPEN, head, bodiless: false, headers: null, destroyed: false, waiting: false,
 	});
-	const noHeaders = new Map(); // never filled
 
 	const coded = (Class, code, message) => {
 		const error = new Class(message);
@@ -44,7 +58,11 @@
 		return value;
 	};
 	const lazily = (name, make) => ({
-		get() { return lazy(this, name, make(this._exchange)); },
+		get() {
+			const s = stateOf(this);
+			// A prototype has none, and must not hand its own to every request.
+			return s && lazy(this, name, make(s));
+		},
 		set(value) { lazy(this, name, value); },
 		enumerable: true, configurable: true,
 	});
@@ -111,30 +129,30 @@
 	inherit(IncomingMessage, {
 		on(name, listener) {
 			EventEmitter.prototype.on.call(this, name, listener);
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (name === "data" && s.flowing === null) this.resume();
 			else if (name === "readable" && !s.flowing) tick(() => s.eof ? this.emit("readable") : read(this, s));
 			return this;
 		},
 		resume() {
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (!s.flowing) {
 				s.flowing = true;
 				tick(() => flow(this, s));
 			}
 			return this;
 		},
-		pause() { this._exchange.flowing = false; return this; },
-		isPaused() { return this._exchange.flowing === false; },
+		pause() { stateOf(this).flowing = false; return this; },
+		isPaused() { return stateOf(this).flowing === false; },
 		setEncoding(encoding) {
-			const s = this._exchange;
+			const s = stateOf(this);
 			s.encoding = encoding ?? "utf8";
 			s.rest = native.newDecoder(String(s.encoding));
 			s.queue = s.queue.map(chunk => native.decodePart(s.rest, chunk));
 			return this;
 		},
 		read() {
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (s.queue.length === 0) {
 				if (s.eof) finish(this, s);
 				else read(this, s);
@@ -154,13 +172,13 @@
 				}
 			};
 			const onEnd = () => { if (options?.end !== false) target.end(); };
-			const s = this._exchange;
+			const s = stateOf(this);
 			s.pipes = [...s.pipes, { target, onData, onEnd }];
 			target.emit("pipe", this);
 			return this.on("data", onData).on("end", onEnd) && target;
 		},
 		unpipe(target) {
-			const s = this._exchange;
+			const s = stateOf(this);
 			for (const pipe of s.pipes.filter(each => target === undefined || each.target === target)) {
 				this.removeListener("data", pipe.onData).removeListener("end", pipe.onEnd);
 				s.pipes = s.pipes.filter(each => each !== pipe);
@@ -170,7 +188,7 @@
 			return this;
 		},
 		destroy(error) {
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (s.gone) return this;
 			s.gone = true;
 			s.queue = [];
@@ -183,7 +201,7 @@
 		},
 		setTimeout() { return this; },
 		[asyncIterator]() {
-			const req = this, s = req._exchange;
+			const req = this, s = stateOf(req);
 			s.flowing = false;
 			const next = () => new Promise((resolve, reject) => {
 				if (s.queue.length > 0) return resolve({ value: s.queue.shift(), done: false });
@@ -203,10 +221,10 @@
 		get httpVersionMajor() { return parseInt(this.httpVersion, 10); },
 		get httpVersionMinor() { return parseInt(this.httpVersion.split(".")[1] ?? "0", 10); },
 		get connection() { return this.socket; },
-		get readable() { const s = this._exchange; return !s.gone && !s.endEmitted; },
-		get readableEnded() { return this._exchange.endEmitted; },
-		get readableFlowing() { return this._exchange.flowing; },
-		get destroyed() { return this._exchange.gone; },
+		get readable() { const s = stateOf(this); return !s.gone && !s.endEmitted; },
+		get readableEnded() { return stateOf(this).endEmitted; },
+		get readableFlowing() { return stateOf(this).flowing; },
+		get destroyed() { return stateOf(this).gone; },
 		get aborted() { return false; },
 		complete: true, // that of a request without a body
 	});
@@ -225,7 +243,7 @@
 	function ServerResponse() {}
 
 	const setHeader = (s, name, entry) => {
-		if (s.headers === noHeaders) s.headers = new Map();
+		s.headers ??= new Map();
 		s.headers.set(name.toLowerCase(), entry);
 	};
 
@@ -268,7 +286,7 @@
 	};
 
 	const sendHeaders = s => {
-		if (s.headers === noHeaders) return;
+		if (s.headers === null) return;
 		for (const [name, , values] of s.headers.values()) native.header(s, name, ...values);
 	};
 
@@ -337,7 +355,7 @@
 		statusMessage: undefined,
 		sendDate: true,
 		setHeader(name, value) {
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (s.phase >= COMMITTED) throw headersSent("set");
 			setHeader(s, String(name), store(s, name, value));
 			return this;
@@ -347,37 +365,37 @@
 			return this;
 		},
 		appendHeader(name, value) {
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (s.phase >= COMMITTED) throw headersSent("append");
 			const [, , more] = store(s, name, value);
-			const old = s.headers.get(name.toLowerCase());
+			const old = s.headers?.get(name.toLowerCase());
 			const values = old ? [...old[2], ...more] : more;
 			setHeader(s, name, [name, values, values]);
 			return this;
 		},
-		getHeader(name) { return this._exchange.headers.get(String(name).toLowerCase())?.[1]; },
-		hasHeader(name) { return this._exchange.headers.has(String(name).toLowerCase()); },
+		getHeader(name) { return stateOf(this).headers?.get(String(name).toLowerCase())?.[1]; },
+		hasHeader(name) { return stateOf(this).headers?.has(String(name).toLowerCase()) ?? false; },
 		removeHeader(name) {
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (s.phase >= COMMITTED) throw headersSent("remove");
-			s.headers.delete(String(name).toLowerCase());
+			s.headers?.delete(String(name).toLowerCase());
 		},
 		getHeaders() {
 			const all = Object.create(null);
-			for (const [key, [, value]] of this._exchange.headers) all[key] = value;
+			for (const [key, [, value]] of stateOf(this).headers ?? none) all[key] = value;
 			return all;
 		},
-		getHeaderNames() { return [...this._exchange.headers.keys()]; },
-		getRawHeaderNames() { return [...this._exchange.headers.values()].map(([name]) => name); },
+		getHeaderNames() { return [...stateOf(this).headers?.keys() ?? none]; },
+		getRawHeaderNames() { return [...stateOf(this).headers?.values() ?? none].map(([name]) => name); },
 		writeHead(status, message, headers) {
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (s.phase >= COMMITTED) throw headersSent("write");
 			checkStatus(status);
 			if (typeof message === "string") this.statusMessage = message;
 			else headers ??= message;
 			if (Array.isArray(headers)) {
 				if (headers.length % 2 !== 0) throw coded(TypeError, "ERR_INVALID_ARG_VALUE", "The argument 'headers' is invalid: an odd number of names and values");
-				for (let i = 0; i < headers.length; i += 2) s.headers.delete(String(headers[i]).toLowerCase());
+				for (let i = 0; i < headers.length; i += 2) s.headers?.delete(String(headers[i]).toLowerCase());
 				for (let i = 0; i < headers.length; i += 2) this.appendHeader(headers[i], headers[i + 1]);
 			} else if (headers) {
 				for (const name of Object.keys(headers)) this.setHeader(name, headers[name]);
@@ -386,15 +404,15 @@
 			commit(this, s);
 			return this;
 		},
-		flushHeaders() { send(this, this._exchange); },
+		flushHeaders() { send(this, stateOf(this)); },
 		write(chunk, encoding, callback) {
 			if (typeof encoding === "function") [encoding, callback] = [undefined, encoding];
-			return write(this, this._exchange, chunk, encoding, callback);
+			return write(this, stateOf(this), chunk, encoding, callback);
 		},
 		end(chunk, encoding, callback) {
 			if (typeof chunk === "function") [chunk, callback] = [undefined, chunk];
 			else if (typeof encoding === "function") [encoding, callback] = [undefined, encoding];
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (s.phase >= QUIET) {
 				if (callback) alreadyFinished(callback);
 				return this;
@@ -406,11 +424,11 @@
 		},
 		// Somebody listens, but the response may have ended already.
 		[kFirst]() {
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (s?.phase === QUIET && native.ending(s)) finishSoon(this, s);
 		},
 		destroy(error) {
-			const s = this._exchange;
+			const s = stateOf(this);
 			if (s.destroyed || s.phase >= QUIET) return this;
 			s.destroyed = true;
 			native.fail(s, error === undefined ? "the response was destroyed" : String(error?.message ?? error));
@@ -425,14 +443,14 @@
 		setTimeout() { return this; },
 		writeContinue() {},
 		assignSocket() {},
-		get headersSent() { return this._exchange.phase >= COMMITTED; },
-		get finished() { return this._exchange.phase >= QUIET; },
-		get writableEnded() { return this._exchange.phase >= QUIET; },
-		get writableFinished() { return finished(this._exchange); },
-		get writable() { const s = this._exchange; return s.phase < QUIET && !s.destroyed; },
-		get writableNeedDrain() { return this._exchange.waiting; },
-		get destroyed() { return this._exchange.destroyed; },
-		get closed() { return finished(this._exchange) || this._exchange.destroyed; },
+		get headersSent() { return stateOf(this).phase >= COMMITTED; },
+		get finished() { return stateOf(this).phase >= QUIET; },
+		get writableEnded() { return stateOf(this).phase >= QUIET; },
+		get writableFinished() { return finished(stateOf(this)); },
+		get writable() { const s = stateOf(this); return s.phase < QUIET && !s.destroyed; },
+		get writableNeedDrain() { return stateOf(this).waiting; },
+		get destroyed() { return stateOf(this).destroyed; },
+		get closed() { return finished(stateOf(this)) || stateOf(this).destroyed; },
 		get socket() { return this.req.socket; },
 		get connection() { return this.req.socket; },
 	});
