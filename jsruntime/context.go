@@ -117,7 +117,7 @@ func (c *requestContext) property(name string) goja.Value {
 	case "ip":
 		return rt.ToValue(req.RemoteIP)
 	case "waitUntil":
-		return rt.ToValue(c.waitUntil)
+		return iso.Function(name, c.waitUntil)
 	case "id":
 		return rt.ToValue(req.ID)
 	case "token":

@@ -65,6 +65,9 @@ func newIsolate(e *Engine, p *pool, spec *Spec) (*Isolate, error) {
 	iso.runtime.SetMaxCallStackSize(maxCallStack)
 	iso.runtime.SetParserOptions(parser.WithDisableSourceMaps)
 	iso.runtime.SetPromiseRejectionTracker(iso.trackRejection)
+	if !cleanErrors(iso.runtime) {
+		e.logger.Warn("this version of the JavaScript engine shows scripts internals of the server in some errors; build with the one that go.mod names")
+	}
 	iso.natives.take(iso.runtime)
 	if err := e.options.Web.Install(iso); err != nil {
 		return nil, fmt.Errorf("installing the Web platform: %w", err)

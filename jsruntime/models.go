@@ -45,7 +45,7 @@ func (iso *Isolate) runModule() {
 	module, exports := rt.NewObject(), rt.NewObject()
 	define(module, "exports", exports)
 	define(module, "webtask", iso.moduleWebtask())
-	returned, err := call(exports, exports, rt.ToValue(iso.require), module)
+	returned, err := call(exports, exports, iso.Function("require", iso.require), module)
 	if err != nil {
 		iso.Uncaught(err)
 		return
@@ -293,7 +293,7 @@ func (iso *Isolate) webResult(v goja.Value) {
 // callback makes the function that a handler of the cb-models answers with.
 func (iso *Isolate) callback() goja.Value {
 	seq := iso.live.seq
-	return iso.runtime.ToValue(func(call goja.FunctionCall) goja.Value {
+	return iso.Function("callback", func(call goja.FunctionCall) goja.Value {
 		l := &iso.live
 		if l.seq != seq {
 			return goja.Undefined() // of a request that is over

@@ -82,7 +82,7 @@ func (s *session) method(name string) goja.Value {
 	case "regenerate":
 		call = s.renew
 	}
-	return s.iso.runtime.ToValue(func(arguments goja.FunctionCall) goja.Value {
+	return s.iso.Function(name, func(arguments goja.FunctionCall) goja.Value {
 		d := s.iso.newDeferred()
 		if s.iso.live.seq != s.seq {
 			d.reject(s.iso.NewError("Error", ErrRequestEnded, "the request of this session has ended"))

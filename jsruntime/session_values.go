@@ -38,7 +38,7 @@ func (s *session) key(call goja.FunctionCall) string {
 func (s *session) serialize(key string, value goja.Value) []byte {
 	iso := s.iso
 	if s.guard == nil {
-		s.guard = iso.runtime.ToValue(func(call goja.FunctionCall) goja.Value {
+		s.guard = iso.Function("", func(call goja.FunctionCall) goja.Value {
 			v := call.Argument(1)
 			if why := s.unstorable(v); why != "" {
 				where := ""

@@ -44,9 +44,7 @@ func (iso *Isolate) thrown(value goja.Value, exception *goja.Exception, kind Err
 	if !isObject {
 		failure.Message = clip(iso.text(value))
 		failure.Details = failure.Message
-		if exception != nil {
-			iso.setStack(failure, exception.String())
-		}
+		iso.setTrace(failure, exception)
 		return failure
 	}
 	failure.Name = clip(iso.property(object, "name"))
@@ -54,15 +52,22 @@ func (iso *Isolate) thrown(value goja.Value, exception *goja.Exception, kind Err
 	failure.cause = iso.causeOf(object, 0)
 	stack := iso.property(object, "stack")
 	if stack == "" {
-		if exception != nil {
-			iso.setStack(failure, exception.String())
-		}
+		iso.setTrace(failure, exception)
 		failure.Details = iso.plain(object)
 		return failure
 	}
 	iso.setStack(failure, stack)
 	failure.Details = strings.TrimPrefix(fmt.Sprintf("%s: %s", failure.Name, failure.Message), ": ")
 	return failure
+}
+
+// setTrace sets the stack of a value that has none. Its text begins with that
+// of the value, which may be unreadable.
+func (iso *Isolate) setTrace(failure *ScriptError, exception *goja.Exception) {
+	if exception == nil {
+		return
+	}
+	_ = iso.runtime.Try(func() { iso.setStack(failure, exception.String()) })
 }
 
 func (iso *Isolate) setStack(failure *ScriptError, stack string) {

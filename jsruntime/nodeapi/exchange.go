@@ -29,14 +29,26 @@ type exchange struct {
 }
 
 // handle is what req and res have of their exchange where scripts can see it:
-// a value that says nothing. It does not keep the request, as scripts keep res.
-type handle struct {
-	goja.Value
-	state *goja.Object
-}
+// an object without properties. It does not keep the request, as scripts keep
+// res.
+type handle struct{ state *goja.Object }
 
-// StrictEquals implements goja.Value: a handle is itself only.
-func (h *handle) StrictEquals(v goja.Value) bool { return v == goja.Value(h) }
+var _ goja.DynamicObject = (*handle)(nil)
+
+// Get implements goja.DynamicObject.
+func (*handle) Get(string) goja.Value { return nil }
+
+// Set implements goja.DynamicObject.
+func (*handle) Set(string, goja.Value) bool { return false }
+
+// Has implements goja.DynamicObject.
+func (*handle) Has(string) bool { return false }
+
+// Delete implements goja.DynamicObject.
+func (*handle) Delete(string) bool { return true }
+
+// Keys implements goja.DynamicObject.
+func (*handle) Keys() []string { return nil }
 
 // handleName is the property of the handle. Proxies and objects that inherit
 // from res pass it on, so that they work as they do in Node.js.
@@ -44,8 +56,10 @@ const handleName = "_exchange"
 
 // stateOf is native.state(handle): the state of an exchange, or undefined.
 func (r *realm) stateOf(call goja.FunctionCall) goja.Value {
-	if h, ok := call.Argument(0).(*handle); ok {
-		return h.state
+	if o, ok := call.Argument(0).(*goja.Object); ok {
+		if h, ok := o.Export().(*handle); ok {
+			return h.state
+		}
 	}
 	return goja.Undefined()
 }
@@ -56,7 +70,7 @@ func (x *exchange) makeObjects() (req, res *goja.Object) {
 	r, rt, hasBody := x.r, x.r.rt, x.hasBody()
 	x.state = rt.CreateObject(r.http.state(!hasBody, x.req.Method == http.MethodHead))
 	req, res = rt.CreateObject(r.http.request), rt.CreateObject(r.http.response)
-	h := &handle{Value: goja.Undefined(), state: x.state}
+	h := rt.NewDynamicObject(&handle{x.state})
 	for _, o := range [...]*goja.Object{req, res} {
 		// Fails for objects that are not extensible only; so does r.set.
 		_ = o.DefineDataProperty(handleName, h, goja.FLAG_FALSE, goja.FLAG_FALSE, goja.FLAG_FALSE)

@@ -70,12 +70,12 @@ func (*Platform) Install(iso *jsruntime.Isolate) error {
 		_ = global.DefineDataProperty("Buffer", v, goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE)
 	}
 	return global.DefineAccessorProperty("Buffer",
-		r.rt.ToValue(func(goja.FunctionCall) goja.Value {
+		iso.Function("get Buffer", func(goja.FunctionCall) goja.Value {
 			buffer := r.bufferClass()
 			become(buffer)
 			return buffer
 		}),
-		r.rt.ToValue(func(call goja.FunctionCall) goja.Value {
+		iso.Function("set Buffer", func(call goja.FunctionCall) goja.Value {
 			become(call.Argument(0))
 			return goja.Undefined()
 		}),
@@ -156,7 +156,7 @@ func (r *realm) call(f goja.Value, args ...goja.Value) goja.Value {
 }
 
 func (r *realm) define(o *goja.Object, name string, f func(goja.FunctionCall) goja.Value) {
-	if err := o.Set(name, f); err != nil {
+	if err := o.Set(name, r.iso.Function(name, f)); err != nil {
 		panic(err)
 	}
 }

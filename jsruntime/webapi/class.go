@@ -282,7 +282,7 @@ func (r *realm) function(m method) *goja.Object {
 // callback returns a function for the platform's own use, whose name and
 // length nobody sees.
 func (r *realm) callback(f func(call goja.FunctionCall) goja.Value) goja.Value {
-	return r.rt.ToValue(f)
+	return r.iso.Function("", f)
 }
 
 // rename replaces the Go symbol name that goja gives to functions.
