@@ -44,6 +44,12 @@ type Options struct {
 	RecycleAfter int
 	IdleTimeout  time.Duration
 
+	// Stuck is told of a turn that goes on although it was interrupted: a
+	// built-in function of the language cannot be. Nothing but the end of the
+	// process stops it. It is called on the watchdog's goroutine; req is nil
+	// while a program is being loaded. Nil: nobody is told.
+	Stuck func(req *Request)
+
 	Clock    Clock       // default: the system's
 	Logger   *zap.Logger // default: none
 	Observer Observer    // default: none

@@ -71,6 +71,13 @@ func (e *ScriptError) Error() string {
 // such as webtask.ErrStoreUnavailable, when the script let it through.
 func (e *ScriptError) Unwrap() error { return e.cause }
 
+// WithCause sets what Unwrap returns, for an error that comes from another
+// process.
+func (e *ScriptError) WithCause(cause error) *ScriptError {
+	e.cause = cause
+	return e
+}
+
 // LimitError says which limit a request ran into.
 type LimitError struct {
 	Limit  string // what was exceeded: "timeout", "cpu_time", "request_body", …

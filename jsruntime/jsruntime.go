@@ -139,6 +139,17 @@ type Request struct {
 	// ParseBody and MergeBody, when the request forces them (webtask_pb,
 	// webtask_mb), override those of the Spec.
 	ForceParseBody, ForceMergeBody bool
+
+	// Ended, if set, is called once when nothing of the request goes on any
+	// more, waitUntil and a body that passes through included. Its Host owes
+	// nothing after that.
+	Ended func()
+}
+
+func (req *Request) ended() {
+	if req.Ended != nil {
+		req.Ended()
+	}
 }
 
 // QueryFilter hides query parameters from a script (a caller's token).

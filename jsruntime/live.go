@@ -47,10 +47,11 @@ type live struct {
 // holder keeps the context of a request, and the request counted as running,
 // until both the isolate's part and a passed-through body have ended.
 type holder struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	refs   atomic.Int32
-	engine *Engine
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	refs    atomic.Int32
+	engine  *Engine
+	request *Request
 }
 
 // hold returns the holder of the live request. Its context has the values of
@@ -60,7 +61,7 @@ func (iso *Isolate) hold() *holder {
 	l := &iso.live
 	if l.holder == nil {
 		ctx, cancel := context.WithCancelCause(context.WithoutCancel(l.caller))
-		l.holder = &holder{ctx: ctx, cancel: cancel, engine: iso.engine}
+		l.holder = &holder{ctx: ctx, cancel: cancel, engine: iso.engine, request: l.request}
 		l.holder.refs.Store(1)
 	}
 	return l.holder
@@ -70,6 +71,7 @@ func (h *holder) release() {
 	if h.refs.Add(-1) == 0 {
 		h.cancel(ErrRequestEnded)
 		h.engine.leave()
+		h.request.ended()
 	}
 }
 
@@ -92,6 +94,7 @@ func (iso *Isolate) begin(ctx context.Context, spec *Spec, req *Request, deadlin
 	l := &iso.live
 	l.seq = iso.queue.open()
 	l.request, l.caller, l.deadline, l.raw = req, ctx, deadline, raw
+	iso.turn.request.Store(req)
 	iso.turn.deadline.Store(deadline.UnixNano())
 }
 
@@ -100,6 +103,7 @@ func (iso *Isolate) begin(ctx context.Context, spec *Spec, req *Request, deadlin
 func (iso *Isolate) end() {
 	l := &iso.live
 	iso.queue.close()
+	iso.turn.request.Store(nil)
 	iso.turn.deadline.Store(0)
 	if iso.alarm != nil {
 		iso.alarm.Stop()

@@ -31,9 +31,26 @@ type Program struct {
 	Digest string // identity: sha256 of the code, hex
 	ESM    bool   // uses the Web model
 
+	// Script is what the program is compiled from, when that is left to the
+	// process that runs it; else nil.
+	Script *Script
+
 	code    *goja.Program
 	sources *sourceFiles
 	size    int64 // bytes of source, from which the heap of an isolate is estimated
+}
+
+// NewProgram returns a program that is not compiled here.
+func NewProgram(script Script) *Program {
+	return &Program{Name: script.Name, Digest: digestOf(script), ESM: script.ESM, Script: &script, size: int64(len(script.Code))}
+}
+
+func digestOf(script Script) string {
+	if script.Digest != "" {
+		return script.Digest
+	}
+	sum := sha256.Sum256([]byte(script.Code))
+	return hex.EncodeToString(sum[:])
 }
 
 // Compile parses and compiles a script without running it. A syntax error is a
@@ -56,11 +73,6 @@ func (e *Engine) Compile(ctx context.Context, script Script) (program *Program, 
 }
 
 func compile(script Script) (*Program, error) {
-	digest := script.Digest
-	if digest == "" {
-		sum := sha256.Sum256([]byte(script.Code))
-		digest = hex.EncodeToString(sum[:])
-	}
 	sources, err := newSourceFiles(script)
 	if err != nil {
 		return nil, err
@@ -75,7 +87,7 @@ func compile(script Script) (*Program, error) {
 	}
 	return &Program{
 		Name:    script.Name,
-		Digest:  digest,
+		Digest:  digestOf(script),
 		ESM:     script.ESM,
 		code:    code,
 		sources: sources,

@@ -18,6 +18,7 @@ import (
 // a ScriptError).
 func (e *Engine) Do(ctx context.Context, spec *Spec, req *Request) (*Response, error) {
 	if !e.arrive() {
+		req.ended()
 		return nil, ErrClosed
 	}
 	deadline := req.Deadline
@@ -27,6 +28,7 @@ func (e *Engine) Do(ctx context.Context, spec *Spec, req *Request) (*Response, e
 	iso, raw, err := e.prepare(ctx, spec, req, deadline)
 	if err != nil {
 		e.leave()
+		req.ended()
 		return nil, err
 	}
 	return iso.serve(ctx, spec, req, deadline, raw)
@@ -108,13 +110,14 @@ func (iso *Isolate) answer() (*Response, error) {
 
 // finish ends the live request and gives the isolate back.
 func (iso *Isolate) finish() {
-	holder, e := iso.live.holder, iso.engine
+	holder, e, req := iso.live.holder, iso.engine, iso.live.request
 	iso.end()
 	iso.pool.container.release(iso)
 	if holder != nil {
 		holder.release()
 	} else {
 		e.leave()
+		req.ended()
 	}
 }
 

@@ -20,10 +20,11 @@ import (
 // word holds the number of the turn, shifted, and its phase.
 type turn struct {
 	word      atomic.Uint64
-	deadline  atomic.Int64 // wall clock, Unix nanoseconds; 0: none
-	cpuLimit  int64        // nanoseconds of one turn
-	wallLimit int64        // of which deadline is the end
-	cause     error        // of the interrupt; written before the phase that says so
+	request   atomic.Pointer[Request] // the live one
+	deadline  atomic.Int64            // wall clock, Unix nanoseconds; 0: none
+	cpuLimit  int64                   // nanoseconds of one turn
+	wallLimit int64                   // of which deadline is the end
+	cause     error                   // of the interrupt; written before the phase that says so
 
 	// seen and since are the watchdog's: the turn it saw last, and when first.
 	seen  uint64

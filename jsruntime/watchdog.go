@@ -13,6 +13,11 @@ const (
 	restTicks    = 200
 )
 
+// stuckAfter is how long an interrupted turn may go on before it is given up.
+// Goja stops within a millisecond wherever it looks at interrupts; a regular
+// expression is matched to its own limit of 100 ms or two.
+const stuckAfter = 300 * time.Millisecond
+
 // watchdog is the one goroutine of an engine that enforces time: it interrupts
 // turns that take too long, fails requests that queue too long, and drops what
 // is idle. A request pays an atomic operation or two for it, where a timer of
@@ -139,12 +144,19 @@ func (w *watchdog) scan(now int64) (busy bool) {
 	for _, iso := range w.isolates {
 		t := &iso.turn
 		word := t.word.Load()
-		if word%turnPhases != turnRunning {
+		if word%turnPhases == turnIdle {
 			continue
 		}
 		busy = true
 		if word != t.seen {
 			t.seen, t.since = word, now
+		}
+		if word%turnPhases != turnRunning {
+			if stuck := w.engine.options.Stuck; stuck != nil && now-t.since >= int64(stuckAfter) {
+				t.since = now
+				stuck(t.request.Load())
+			}
+			continue
 		}
 		deadline := t.deadline.Load()
 		switch {
