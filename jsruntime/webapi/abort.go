@@ -1,6 +1,7 @@
 package webapi
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -10,17 +11,51 @@ import (
 // abortSignal is the state of an AbortSignal (DOM §3.2).
 type abortSignal struct {
 	eventTarget
-	reason     goja.Value // nil: not aborted
+	reason     goja.Value // nil: not aborted; of a dependent one, not that it knows of
+	order      uint64     // of the abort, among all of the realm
+	born       uint64     // order of the dependent ones
 	algorithms map[int]func()
 	lastID     int
 	handler    *listener // of onabort
 
 	// Of AbortSignal.any: a signal follows its sources, none of which follows
-	// others.
+	// others. A source may live as long as the isolate and be followed in every
+	// request, so it knows those only that have somebody to tell; the others
+	// look at their sources when they are asked.
 	sources, dependents []*abortSignal
+	attending           bool // it is among the dependents of its sources
 }
 
-func (s *abortSignal) aborted() bool { return s.reason != nil }
+// aborted reports whether the signal is, and then knows the reason: that of the
+// source that was aborted first.
+func (s *abortSignal) aborted() bool {
+	if s.reason != nil {
+		return true
+	}
+	for _, source := range s.sources {
+		if source.reason != nil && (s.reason == nil || source.order < s.order) {
+			s.reason, s.order = source.reason, source.order
+		}
+	}
+	return s.reason != nil
+}
+
+// attend has the sources of a dependent signal tell it of their abort, as long
+// as there is somebody that it would tell.
+func (s *abortSignal) attend() {
+	wanted := (len(s.listeners) > 0 || len(s.algorithms) > 0) && !s.aborted()
+	if wanted == s.attending {
+		return
+	}
+	s.attending = wanted
+	for _, source := range s.sources {
+		if wanted {
+			source.dependents = append(source.dependents, s)
+		} else {
+			source.dependents = slices.DeleteFunc(slices.Clone(source.dependents), func(d *abortSignal) bool { return d == s })
+		}
+	}
+}
 
 // onAbort runs f when the signal is aborted, before any event; stop takes it
 // back.
@@ -31,7 +66,11 @@ func (s *abortSignal) onAbort(f func()) (stop func()) {
 	s.lastID++
 	id := s.lastID
 	s.algorithms[id] = f
-	return func() { delete(s.algorithms, id) }
+	s.attend()
+	return func() {
+		delete(s.algorithms, id)
+		s.attend()
+	}
 }
 
 func abortSignalClass() *classDef {
@@ -80,7 +119,7 @@ func setOnAbort(_ *realm, s *abortSignal, v goja.Value) {
 		s.handler.callback = callback
 	case callback != nil:
 		s.handler = &listener{kind: "abort", callback: callback}
-		s.listeners = append(s.listeners, s.handler)
+		s.add(s.handler)
 	}
 }
 
@@ -97,13 +136,11 @@ func (r *realm) abort(s *abortSignal, reason goja.Value) {
 	if s.aborted() {
 		return
 	}
-	s.reason = reason
-	var dependents []*abortSignal
-	for _, dependent := range s.dependents {
-		if !dependent.aborted() {
-			dependent.reason = reason
-			dependents = append(dependents, dependent)
-		}
+	r.aborts++
+	s.reason, s.order = reason, r.aborts
+	dependents := slices.SortedFunc(slices.Values(s.dependents), func(a, b *abortSignal) int { return cmp.Compare(a.born, b.born) })
+	for _, dependent := range dependents {
+		dependent.attend() // is aborted, so it leaves all of its sources
 	}
 	r.tellAbort(s)
 	for _, dependent := range dependents {
@@ -153,7 +190,9 @@ func abortSignalAny(r *realm, call goja.FunctionCall) goja.Value {
 
 // follow is "create a dependent abort signal".
 func (r *realm) follow(sources []*abortSignal) *abortSignal {
-	s := &abortSignal{sources: []*abortSignal{}}
+	r.followers++
+	s := &abortSignal{sources: []*abortSignal{}, born: r.followers}
+	s.changed = s.attend
 	r.create(classAbortSignal, s)
 	for _, source := range sources {
 		if source.aborted() {
@@ -169,7 +208,6 @@ func (r *realm) follow(sources []*abortSignal) *abortSignal {
 		for _, root := range roots {
 			if !slices.Contains(s.sources, root) {
 				s.sources = append(s.sources, root)
-				root.dependents = append(root.dependents, s)
 			}
 		}
 	}

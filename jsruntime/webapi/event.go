@@ -120,6 +120,7 @@ func (e *event) cancel() {
 type eventTarget struct {
 	slot
 	listeners []*listener
+	changed   func() // called when there are more listeners, or fewer; may be nil
 }
 
 // targetState is implemented by the states of EventTarget and its subclasses.
@@ -134,6 +135,7 @@ type listener struct {
 	kind                           string
 	callback                       *goja.Object
 	capture, once, passive, ceased bool
+	unsign                         func() // its signal does not remove it any more; nil: it has none
 }
 
 func eventTargetClass() *classDef {
@@ -180,9 +182,9 @@ func addEventListener(r *realm, self targetState, call goja.FunctionCall) goja.V
 	if l.callback == nil || slices.ContainsFunc(target.listeners, l.same) {
 		return undefined()
 	}
-	target.listeners = append(target.listeners, l)
+	target.add(l)
 	if signal != nil {
-		signal.onAbort(func() { target.remove(l) })
+		l.unsign = signal.onAbort(func() { target.remove(l) })
 	}
 	return undefined()
 }
@@ -200,10 +202,24 @@ func removeEventListener(r *realm, self targetState, call goja.FunctionCall) goj
 	return undefined()
 }
 
+func (t *eventTarget) add(l *listener) {
+	t.listeners = append(t.listeners, l)
+	if t.changed != nil {
+		t.changed()
+	}
+}
+
 func (t *eventTarget) remove(l *listener) {
 	l.ceased = true
 	// A dispatch may be walking over the old slice.
 	t.listeners = slices.DeleteFunc(slices.Clone(t.listeners), func(m *listener) bool { return m == l })
+	if l.unsign != nil {
+		l.unsign()
+		l.unsign = nil
+	}
+	if t.changed != nil {
+		t.changed()
+	}
 }
 
 func dispatchEvent(r *realm, self targetState, call goja.FunctionCall) goja.Value {

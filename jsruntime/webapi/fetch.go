@@ -41,7 +41,7 @@ func (r *realm) send(s *request, p *promise) {
 	f := &fetching{r: r, promise: p, signal: s.signal, head: s.method == http.MethodHead}
 	f.ended = func() {}
 	if f.signal != nil {
-		f.ended = f.signal.onAbort(f.abort)
+		f.ended = r.followSignal(f)
 	}
 	// The context is made here, as aborting must work before the goroutine runs.
 	ctx, cancel := context.WithCancelCause(r.iso.Context())
@@ -51,6 +51,18 @@ func (r *realm) send(s *request, p *promise) {
 		answer, err := host.Fetch(ctx, out)
 		return func() { f.finish(answer, err) }
 	})
+}
+
+// followSignal has the signal of a fetch abort it, until that is taken back, or
+// the request ends: a body that is handed on to the caller outlives it, and its
+// signal may be one that all requests use.
+func (r *realm) followSignal(f *fetching) (ended func()) {
+	leave := f.signal.onAbort(f.abort)
+	stop := r.iso.OnRequestEnd(leave)
+	return func() {
+		leave()
+		stop()
+	}
 }
 
 // countSubrequest counts the fetches of one request against its limit.

@@ -16,6 +16,8 @@ type realm struct {
 
 	counted     context.Context // of the request whose fetches subrequests counts
 	subrequests int
+	aborts      uint64 // of signals, so far
+	followers   uint64 // signals that follow others, so far
 
 	// pristine is the global object that goja made. Scripts get another one
 	// (see globals.go), so its bindings are never theirs.
