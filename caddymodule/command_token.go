@@ -210,25 +210,16 @@ it out of the process list and the shell's history.`,
 // printToken prints the claims of a token, and on the standard error why it
 // would not be accepted now.
 func printToken(cmd *cobra.Command, verified *webtask.Verified, problem error, decrypt bool) error {
-	var claims map[string]any
-	text, err := verified.MarshalJSON()
-	if err == nil {
-		err = json.Unmarshal(text, &claims)
-	}
+	claims, err := verified.Inspect(decrypt)
 	if err != nil {
+		return err
+	}
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, claims, "", "  "); err != nil {
 		return fmt.Errorf("writing the claims: %w", err)
 	}
-	if decrypt && verified.Claims().HasSecrets() {
-		secrets, err := verified.Secrets()
-		if err != nil {
-			return err
-		}
-		claims["ectx"] = secrets
-	}
-	out := json.NewEncoder(cmd.OutOrStdout())
-	out.SetIndent("", "  ")
-	out.SetEscapeHTML(false)
-	if err := out.Encode(claims); err != nil {
+	indented.WriteByte('\n')
+	if _, err := indented.WriteTo(cmd.OutOrStdout()); err != nil {
 		return err
 	}
 	if problem != nil {
