@@ -8,6 +8,8 @@ import (
 
 	"github.com/dop251/goja/file"
 	"github.com/go-sourcemap/sourcemap"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime/internal/vlq"
 )
 
 // sourceFiles knows the author's files behind the code that runs.
@@ -116,7 +118,7 @@ func columnsFromOne(mappings string) (string, error) {
 			if k > 0 && originals {
 				break
 			}
-			fields, err := decodeVLQ(segment)
+			fields, err := decodeSegment(segment)
 			if err != nil {
 				return "", err
 			}
@@ -127,58 +129,34 @@ func columnsFromOne(mappings string) (string, error) {
 				fields[3]++
 				originals = true
 			}
-			segments[k] = encodeVLQ(fields)
+			segments[k] = encodeSegment(fields)
 		}
 		lines[i] = strings.Join(segments, ",")
 	}
 	return strings.Join(lines, ";"), nil
 }
 
-const base64Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
 var errVLQ = errors.New("not Base64 VLQ")
 
-func decodeVLQ(segment string) ([]int, error) {
-	var fields []int
-	value, shift := 0, 0
-	for _, c := range []byte(segment) {
-		digit := strings.IndexByte(base64Digits, c)
-		if digit < 0 || shift > 30 {
+func decodeSegment(segment string) (fields []int, err error) {
+	for at := 0; at < len(segment); {
+		field, n := vlq.Decode(segment[at:])
+		if n == 0 {
 			return nil, errVLQ
 		}
-		value |= digit & 31 << shift
-		if shift += 5; digit&32 != 0 {
-			continue
-		}
-		field := value >> 1
-		if value&1 != 0 {
-			field = -field
-		}
-		fields, value, shift = append(fields, field), 0, 0
+		fields = append(fields, field)
+		at += n
 	}
-	if shift != 0 || len(fields) == 0 {
+	if len(fields) == 0 {
 		return nil, errVLQ
 	}
 	return fields, nil
 }
 
-func encodeVLQ(fields []int) string {
-	var b strings.Builder
+func encodeSegment(fields []int) string {
+	var text []byte
 	for _, field := range fields {
-		value := field << 1
-		if field < 0 {
-			value = -field<<1 | 1
-		}
-		for {
-			digit := value & 31
-			if value >>= 5; value != 0 {
-				digit |= 32
-			}
-			b.WriteByte(base64Digits[digit])
-			if value == 0 {
-				break
-			}
-		}
+		text = vlq.Append(text, field)
 	}
-	return b.String()
+	return string(text)
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime/internal/vlq"
 )
 
 // sourceMap is a source map of version 3 (ECMA-426) without content.
@@ -44,7 +46,7 @@ func adjustMap(raw []byte, lines, shift int) ([]byte, error) {
 // of source 0. Every field of a segment is relative to the segment before it,
 // so all are decoded and written anew.
 func shiftFirstLine(mappings string, shift int) (string, error) {
-	var out strings.Builder
+	out := make([]byte, 0, len(mappings))
 	var in, last [5]int // running values: generated column, source, line, column, name
 	for i := 0; i < len(mappings); {
 		switch mappings[i] {
@@ -52,13 +54,13 @@ func shiftFirstLine(mappings string, shift int) (string, error) {
 			in[0], last[0] = 0, 0
 			fallthrough
 		case ',':
-			out.WriteByte(mappings[i])
+			out = append(out, mappings[i])
 			i++
 			continue
 		}
 		fields := 0
 		for ; i < len(mappings) && mappings[i] != ';' && mappings[i] != ','; fields++ {
-			value, n := decodeVLQ(mappings[i:])
+			value, n := vlq.Decode(mappings[i:])
 			if n == 0 || fields == len(in) {
 				return "", fmt.Errorf("source map: malformed segment at %d", i)
 			}
@@ -70,47 +72,9 @@ func shiftFirstLine(mappings string, shift int) (string, error) {
 			now[3] = max(now[3]-shift, 0)
 		}
 		for f := range fields {
-			appendVLQ(&out, now[f]-last[f])
+			out = vlq.Append(out, now[f]-last[f])
 			last[f] = now[f]
 		}
 	}
-	return out.String(), nil
-}
-
-const base64Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
-// decodeVLQ reads one base64 VLQ number; n is 0 when it is malformed.
-func decodeVLQ(s string) (value, n int) {
-	for shift := 0; n < len(s) && shift < 32; shift += 5 {
-		digit := strings.IndexByte(base64Digits, s[n])
-		if digit < 0 {
-			return 0, 0
-		}
-		n++
-		value |= (digit & 31) << shift
-		if digit&32 == 0 {
-			if value&1 != 0 {
-				return -(value >> 1), n
-			}
-			return value >> 1, n
-		}
-	}
-	return 0, 0
-}
-
-func appendVLQ(b *strings.Builder, value int) {
-	u := value << 1
-	if value < 0 {
-		u = -value<<1 | 1
-	}
-	for {
-		digit := u & 31
-		if u >>= 5; u > 0 {
-			digit |= 32
-		}
-		b.WriteByte(base64Digits[digit])
-		if u == 0 {
-			return
-		}
-	}
+	return string(out), nil
 }
