@@ -15,6 +15,7 @@ type live struct {
 	request  *Request        // nil: none
 	caller   context.Context // of Do
 	deadline time.Time       // for the head
+	giveUp   time.Time       // while loading: until when it may wait for the CPU
 	holder   *holder         // made when something needs the request's context
 	onEnd    endFuncs
 

@@ -223,8 +223,12 @@ func (iso *Isolate) overdue() error {
 	if iso.engine.killed.Load() {
 		return ErrClosed
 	}
-	if !iso.engine.clock.Now().Before(l.deadline) {
+	now := iso.engine.clock.Now()
+	if !now.Before(l.deadline) {
 		return timeoutError(iso.spec)
+	}
+	if l.request == nil && !now.Before(l.giveUp) {
+		return iso.pool.container.queueError()
 	}
 	return nil
 }

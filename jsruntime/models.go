@@ -1,8 +1,10 @@
 package jsruntime
 
 import (
+	"context"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/dop251/goja"
 )
@@ -26,10 +28,16 @@ type handler struct {
 }
 
 // load runs the program and finds its handler. It is called once, in a turn,
-// before the first request.
-func (iso *Isolate) load() error {
+// before the first request, which waits for that no longer than the context,
+// its deadline and giveUp allow.
+func (iso *Isolate) load(ctx context.Context, deadline, giveUp time.Time) error {
+	l := &iso.live
+	l.caller, l.deadline, l.giveUp = ctx, deadline, giveUp
 	iso.enter(iso.runModule)
-	failure := iso.live.failure
+	if iso.alarm != nil {
+		iso.alarm.Stop()
+	}
+	failure := l.failure
 	iso.live = live{}
 	return failure
 }

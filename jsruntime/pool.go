@@ -74,7 +74,7 @@ func (p *pool) acquire(ctx context.Context, spec *Spec, deadline time.Time) (*Is
 	}
 	if (p.count == 0 || c.idleCPU()) && c.reserve(p, spec) {
 		c.mu.Unlock()
-		return p.create(spec)
+		return p.create(ctx, spec, deadline, c.engine.clock.Now())
 	}
 	return p.enqueue(ctx, spec, deadline)
 }
@@ -147,15 +147,17 @@ func (c *container) remove(p *pool) {
 	delete(c.pools, p.spec.Key)
 }
 
-// create makes an isolate in the place that was reserved for it.
-func (p *pool) create(spec *Spec) (*Isolate, error) {
+// create makes an isolate in the place that was reserved for it, for a request
+// that has waited since. Loading needs a CPU slot; waiting for that is part of
+// the wait for an isolate, and ends as that does.
+func (p *pool) create(ctx context.Context, spec *Spec, deadline, since time.Time) (*Isolate, error) {
 	e, c := p.container.engine, p.container
 	start, flushes := e.clock.Now(), p.flushes.Load()
 	iso, err := newIsolate(e, p, spec)
 	if err == nil {
 		iso.flushes = flushes
 		e.watchdog.add(iso)
-		if err = iso.load(); err != nil {
+		if err = iso.load(ctx, deadline, since.Add(e.options.QueueWait)); err != nil {
 			e.watchdog.remove(iso)
 		}
 	}

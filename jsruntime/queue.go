@@ -64,7 +64,7 @@ func (p *pool) enqueue(ctx context.Context, spec *Spec, deadline time.Time) (*Is
 	case given.iso != nil:
 		return given.iso, nil
 	default:
-		return p.create(spec)
+		return p.create(ctx, spec, deadline, w.since)
 	}
 }
 

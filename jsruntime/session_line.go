@@ -108,16 +108,12 @@ func (s *session) loaded(read *sessionRead, err error) {
 // without a CPU slot.
 func (s *session) loadNow() error {
 	ctx, host, committed := s.iso.Context(), s.iso.live.request.Host, s.committed()
-	c := s.iso.pool.container
-	c.slots.release()
-	c.park()
-	defer c.slots.acquire()
-	defer c.unpark()
-	err := committed(ctx)
-	if err != nil {
-		return err
-	}
-	s.stored, err = host.LoadSession(ctx)
+	var err error
+	s.iso.aside(func() {
+		if err = committed(ctx); err == nil {
+			s.stored, err = host.LoadSession(ctx)
+		}
+	})
 	return err
 }
 

@@ -18,12 +18,6 @@ type slots struct {
 
 func (s *slots) init(n int) { s.free.Store(int64(n)) }
 
-func (s *slots) acquire() {
-	if turn := s.ask(); turn != nil {
-		<-turn
-	}
-}
-
 // ask takes a slot and returns nil, or else a channel that is closed once the
 // slot is the caller's.
 func (s *slots) ask() (turn chan struct{}) {

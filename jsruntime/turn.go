@@ -26,6 +26,8 @@ type turn struct {
 	wallLimit int64                   // of which deadline is the end
 	cause     error                   // of the interrupt; written before the phase that says so
 
+	slotless bool // it gave up its CPU slot and got none again
+
 	// seen and since are the watchdog's: the turn it saw last, and when first.
 	seen  uint64
 	since int64
@@ -88,18 +90,27 @@ func (iso *Isolate) enter(f func()) {
 		iso.condemn(discardLimit)
 		iso.live.fatal(iso.turn.cause)
 	}
-	slots.release()
+	if iso.turn.slotless {
+		iso.turn.slotless = false
+	} else {
+		slots.release()
+	}
 }
 
 // awaitSlot waits for the CPU slot that turn stands for. While the caller waits
-// for the head, it gives up when the caller has gone or the time is over.
+// for the head, or for the isolate to be loaded, it gives up when the caller has
+// gone or the time is over.
 func (iso *Isolate) awaitSlot(turn chan struct{}) bool {
 	l := &iso.live
-	if l.request == nil || l.answered {
+	if l.answered {
 		<-turn
 		return true
 	}
-	iso.alarmAt(l.deadline)
+	if l.request == nil && l.giveUp.Before(l.deadline) {
+		iso.alarmAt(l.giveUp)
+	} else {
+		iso.alarmAt(l.deadline)
+	}
 	for {
 		select {
 		case <-turn:
@@ -117,6 +128,26 @@ func (iso *Isolate) awaitSlot(turn chan struct{}) bool {
 			return false
 		}
 	}
+}
+
+// aside runs f, which waits for something, in the midst of a turn: without the
+// CPU slot, which others need meanwhile. When it cannot have one again in time,
+// the turn is ended as by the watchdog, so that no script catches that.
+func (iso *Isolate) aside(f func()) {
+	c := iso.pool.container
+	c.slots.release()
+	c.park()
+	defer func() {
+		c.unpark()
+		if turn := c.slots.ask(); turn == nil || iso.awaitSlot(turn) {
+			return
+		}
+		iso.turn.slotless = true
+		if word := iso.turn.word.Load(); word%turnPhases == turnRunning { // else the watchdog was faster
+			iso.turn.interrupt(word, iso.runtime, iso.live.failure)
+		}
+	}()
+	f()
 }
 
 // guarded runs f and then what the turn decided. Exceptions are uncaught, as
