@@ -137,13 +137,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 // check reports what is wrong with the configuration by itself.
 func (a *App) check() error {
 	switch a.Isolation {
-	case "", "none":
-	case "process", "process strict":
-		return errors.New("isolation: this build runs isolates in its own process, for code that one trusts; write `isolation none`, or leave it out")
+	case "", isolationNone, isolationProcess:
 	default:
-		return fmt.Errorf("isolation: %q is unknown; it can be none", a.Isolation)
+		return fmt.Errorf("isolation: %q is unknown; it can be process or none", a.Isolation)
 	}
-	if a.Limits.Memory != 0 {
+	if a.Limits.Memory != 0 && !a.usesWorkers() {
 		return errMemory
 	}
 	if a.Revocation != "" && a.Revocation != "strict" {
@@ -154,6 +152,15 @@ func (a *App) check() error {
 	}
 	return nil
 }
+
+// Values of the option isolation.
+const (
+	isolationNone    = "none"
+	isolationProcess = "process"
+)
+
+// usesWorkers reports whether isolates run in worker processes.
+func (a *App) usesWorkers() bool { return a.Isolation == isolationProcess }
 
 // hold takes what this configuration shares with those before and after it.
 func (a *App) hold() error {
@@ -173,11 +180,12 @@ func (a *App) hold() error {
 	if a.Queue != nil {
 		queue = *a.Queue
 	}
-	if a.engine, err = holdEngine(&a.shared, queue); err != nil {
+	runs := engineKey{Queue: queue, Workers: a.usesWorkers(), Memory: a.Limits.Memory}
+	if a.engine, err = holdEngine(&a.shared, runs); err != nil {
 		return err
 	}
 	a.loader, err = holdLoader(&a.shared, loaderKey{
-		Queue:       queue,
+		Engine:      runs,
 		CodeAllow:   a.CodeAllow,
 		CodeMaxAge:  a.CodeMaxAge,
 		CodeSize:    a.Limits.CodeSize,
@@ -286,7 +294,7 @@ func (a *App) warnOfTokens() {
 	a.mu.Lock()
 	tokenMode := slices.ContainsFunc(a.handlers, func(h *Handler) bool { return h.Code == nil })
 	a.mu.Unlock()
-	if tokenMode {
+	if tokenMode && !a.usesWorkers() {
 		warnOfTokensOnce.Do(func() {
 			a.logger.Warn("isolates run in the server's own process (isolation none), which code can exhaust or crash; give tokens only to those whose code you trust")
 		})

@@ -79,7 +79,7 @@ var appOptions = append([]option[*App]{
 		},
 	},
 	{
-		name: "isolation", syntax: "none", dflt: "none",
+		name: "isolation", syntax: "process | none", dflt: "none",
 		parse: func(d *caddyfile.Dispenser, a *App) (err error) {
 			a.Isolation, err = oneArg(d)
 			return err
@@ -165,7 +165,7 @@ func (a *App) limits() *webtask.Limits { return &a.Limits }
 func defaultLimit(name string) string {
 	switch name {
 	case "memory":
-		return "refused until isolates have processes of their own"
+		return "128MiB"
 	case "isolates":
 		return "auto"
 	}

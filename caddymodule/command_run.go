@@ -123,7 +123,7 @@ func (f *runFlags) edge(held *holdings, logger *zap.Logger, storePath string) (*
 	if err != nil {
 		return nil, err
 	}
-	engine, err := holdEngine(held, Queue{})
+	engine, err := holdEngine(held, engineKey{})
 	if err != nil {
 		return nil, err
 	}

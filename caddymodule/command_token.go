@@ -157,7 +157,7 @@ func (s *serverConfig) integrity(ctx context.Context, url string) (string, error
 	}
 	var held holdings
 	defer held.drop(zap.NewNop())
-	engine, err := holdEngine(&held, Queue{})
+	engine, err := holdEngine(&held, engineKey{})
 	if err != nil {
 		return "", err
 	}

@@ -146,6 +146,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	if h.Limits.Memory != 0 && !h.app.usesWorkers() {
+		return errMemory
+	}
 	if h.Code == nil {
 		if err := h.app.needKeys(); err != nil {
 			return err

@@ -122,9 +122,6 @@ func (h *Handler) check() error {
 	if _, err := h.parseBody(); err != nil {
 		return err
 	}
-	if h.Limits.Memory != 0 {
-		return errMemory
-	}
 	if h.Code == nil {
 		return h.checkTokenMode()
 	}

@@ -161,16 +161,13 @@ func limitOptions[T any](limits func(T) *webtask.Limits, dflt func(name string) 
 
 // setLimit sets a limit, as the Caddyfile writes it.
 func setLimit(limits *webtask.Limits, name, value string) error {
-	switch {
-	case name == "memory":
-		return errMemory
-	case name == "isolates" && value == "auto":
+	if name == "isolates" && value == "auto" {
 		limits.Isolates = 0
 		return nil
 	}
 	return limits.Set(name, value)
 }
 
-// errMemory refuses a limit that nothing in this build could keep.
-var errMemory = fmt.Errorf("memory: is a limit of worker processes, and this build runs isolates in its own process; " +
-	"leave it out, and bound the process from outside (systemd MemoryMax=, a container's memory limit)")
+// errMemory refuses a limit that nothing could keep.
+var errMemory = fmt.Errorf("memory: is a limit of worker processes, and with isolation none isolates run in the server's own process; " +
+	"write `isolation process`, or leave it out and bound the process from outside (systemd MemoryMax=, a container's memory limit)")

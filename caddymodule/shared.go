@@ -18,6 +18,7 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime/nodeapi"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/webapi"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -118,20 +119,50 @@ func (s *sharedStore) Destruct() error {
 
 // sharedEngine is a runtime with its isolates, and the programs it compiled.
 type sharedEngine struct {
-	*jsruntime.Engine
+	isolateRunner
 	programs *edge.Programs
 }
 
-func holdEngine(h *holdings, queue Queue) (*sharedEngine, error) {
-	return hold(h, engines, queue, func() (*sharedEngine, error) {
-		engine := jsruntime.NewEngine(jsruntime.Options{
-			Web:         webapi.New(),
-			Node:        nodeapi.New(),
-			QueueLength: queue.Length,
-			QueueWait:   time.Duration(queue.Wait),
-			Logger:      sharedLog.logger("isolates"),
+// isolateRunner runs isolates, in this process or in workers.
+type isolateRunner interface {
+	edge.Runner
+	Stats() []jsruntime.PoolStats
+	Flush(container, key string) (flushed int)
+	Close(ctx context.Context) error
+}
+
+type engineKey struct {
+	Queue   Queue
+	Workers bool
+	Memory  int64 // of a worker
+}
+
+func (k engineKey) open() (isolateRunner, error) {
+	if k.Workers {
+		return worker.New(worker.Options{
+			Memory:      k.Memory,
+			QueueLength: k.Queue.Length,
+			QueueWait:   time.Duration(k.Queue.Wait),
+			Logger:      sharedLog.logger("workers"),
 			Observer:    metrics,
 		})
+	}
+	return jsruntime.NewEngine(jsruntime.Options{
+		Web:         webapi.New(),
+		Node:        nodeapi.New(),
+		QueueLength: k.Queue.Length,
+		QueueWait:   time.Duration(k.Queue.Wait),
+		Logger:      sharedLog.logger("isolates"),
+		Observer:    metrics,
+	}), nil
+}
+
+func holdEngine(h *holdings, key engineKey) (*sharedEngine, error) {
+	return hold(h, engines, key, func() (*sharedEngine, error) {
+		engine, err := key.open()
+		if err != nil {
+			return nil, err
+		}
 		programs, err := edge.NewPrograms(engine, 0)
 		if err != nil {
 			return nil, err
@@ -156,7 +187,7 @@ type sharedLoader struct {
 }
 
 type loaderKey struct {
-	Queue       Queue // identifies the engine that compiles
+	Engine      engineKey // identifies the engine that compiles
 	CodeAllow   []string
 	CodeMaxAge  caddy.Duration
 	CodeSize    int64

@@ -173,6 +173,9 @@ func answerRun(err error) *Answer {
 		limit  *jsruntime.LimitError
 		queue  *jsruntime.QueueError
 
+		crash      *jsruntime.CrashError
+		quarantine *jsruntime.QuarantineError
+
 		status   statusError
 		tooLarge *http.MaxBytesError
 	)
@@ -188,6 +191,21 @@ func answerRun(err error) *Answer {
 		return &Answer{
 			Status: http.StatusServiceUnavailable, Source: SourceProxy, Outcome: OutcomeOverload, RetryAfter: queue.RetryAfter,
 			Message: "All isolates of the container are busy. Try again later.",
+		}
+	case errors.As(err, &crash) && crash.Alone:
+		return &Answer{
+			Status: http.StatusInternalServerError, Source: SourceProxy, Outcome: OutcomeLimit,
+			Message: "The webtask exhausted the worker process that it ran in, by memory or by the depth of its calls or data. Use less; the option memory raises how much it may take.",
+		}
+	case errors.As(err, &crash):
+		return &Answer{
+			Status: http.StatusBadGateway, Source: SourceProxy, Outcome: OutcomeOverload, RetryAfter: time.Second,
+			Message: "Another webtask of the container ended the worker process that this one ran in. Try again.",
+		}
+	case errors.As(err, &quarantine):
+		return &Answer{
+			Status: http.StatusTooManyRequests, Source: SourceProxy, Outcome: OutcomeOverload, RetryAfter: quarantine.RetryAfter,
+			Message: "Webtasks of the container keep ending their worker process. Try again later, and have the webtask that does it mended.",
 		}
 	case errors.Is(err, jsruntime.ErrClosed):
 		return &Answer{

@@ -17,6 +17,7 @@ import (
 type plan struct {
 	task      *webtask.Task     // with the effective limits
 	transport http.RoundTripper // under its net; nil: no way out
+	group     string            // of the worker processes that may run it
 	cookies   [2]string         // names of its session cookie: plain, on TLS
 	loaded    atomic.Pointer[loaded]
 }
@@ -83,7 +84,7 @@ func (e *Edge) routePlan(route *Route) (*plan, error) {
 func (e *Edge) newPlan(task *webtask.Task, route *Route) (*plan, error) {
 	effective := *task
 	effective.Limits = e.opts.Limits.Narrow(route.Limits).Narrow(task.Limits)
-	p := &plan{task: &effective}
+	p := &plan{task: &effective, group: effective.Group()}
 	// Containers of the sites themselves start with @, and no token's does.
 	own := strings.HasPrefix(task.Container, "@")
 	for i, secure := range []bool{false, true} {
@@ -116,6 +117,7 @@ func (e *Edge) spec(ctx context.Context, p *plan) (*jsruntime.Spec, error) {
 	task := p.task
 	spec := jsruntime.NewSpec(task.Key(program.Digest), program, jsruntime.SpecOptions{
 		Container: task.Container,
+		Group:     p.group,
 		Name:      task.Name,
 		ID:        task.ID,
 		Token:     task.Token,

@@ -109,3 +109,30 @@ type QueueError struct {
 func (e *QueueError) Error() string {
 	return fmt.Sprintf("all isolates of container %q are busy and its queue is full", e.Container)
 }
+
+// CrashError is returned when the worker process of a request ended before the
+// request did.
+type CrashError struct {
+	Container string
+	Alone     bool  // it was the only request there: its own doing
+	Unharmed  bool  // nothing of it had left the edge, so that it may be run again
+	Err       error // why the process ended
+}
+
+func (e *CrashError) Error() string {
+	return fmt.Sprintf("the worker process of container %q ended: %v", e.Container, e.Err)
+}
+
+// Unwrap returns why the process ended.
+func (e *CrashError) Unwrap() error { return e.Err }
+
+// QuarantineError is returned for a container whose worker processes keep
+// dying: for a while no new one is started.
+type QuarantineError struct {
+	Container  string
+	RetryAfter time.Duration
+}
+
+func (e *QuarantineError) Error() string {
+	return fmt.Sprintf("the worker processes of container %q keep dying; none is started for %s", e.Container, e.RetryAfter.Round(time.Second))
+}

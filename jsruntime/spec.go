@@ -21,6 +21,7 @@ const (
 // SpecOptions is what a handler of one webtask sees and may take.
 type SpecOptions struct {
 	Container string            // tenant
+	Group     string            // webtasks of a container and group may share a worker process
 	Name      string            // webtask name, or empty
 	ID        string            // ctx.webtask.id
 	Token     string            `json:"-"` // ctx.token; empty hides it

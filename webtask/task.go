@@ -59,18 +59,29 @@ func (t *Task) Key(programDigest string) string {
 	h.strings(t.Secrets)
 	h.strings(t.Params)
 	h.strings(t.Meta)
-	if t.Net == nil {
-		h.size(-1)
-	} else {
-		h.size(len(t.Net))
-	}
-	for _, pattern := range t.Net {
-		h.text(pattern)
-	}
+	h.net(t.Net)
 	for _, f := range limitFields {
 		h.text(f.get(&t.Limits))
 	}
 	return t.Container + "/" + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// Group is the digest of what webtasks of one container must have in common to
+// run in one worker process: hosts that they may call, limits, and whether the
+// code came with the request. Whoever breaks out of an isolate has then gained
+// nothing that its own token did not give.
+func (t *Task) Group() string {
+	h := keyHash{sha256.New()}
+	if t.FromToken {
+		h.size(1)
+	} else {
+		h.size(0)
+	}
+	h.net(t.Net)
+	for _, f := range limitFields {
+		h.text(f.get(&t.Limits))
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
 // keyHash feeds values to a hash unambiguously.
@@ -80,6 +91,18 @@ func (h keyHash) size(n int) {
 	var buf [8]byte
 	binary.BigEndian.PutUint64(buf[:], uint64(n))
 	_, _ = h.Write(buf[:])
+}
+
+// net tells hosts that were not limited from none at all.
+func (h keyHash) net(patterns []string) {
+	if patterns == nil {
+		h.size(-1)
+		return
+	}
+	h.size(len(patterns))
+	for _, pattern := range patterns {
+		h.text(pattern)
+	}
 }
 
 func (h keyHash) text(s string) {

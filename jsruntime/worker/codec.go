@@ -41,7 +41,8 @@ func putHeader(b []byte, h http.Header) []byte {
 	return b
 }
 
-// Bounds of a header from a worker.
+// Bounds of a header from a worker. Every name and value takes a byte at
+// least, so that counts alone reserve no memory.
 const (
 	maxHeaderNames  = 1000
 	maxHeaderValues = 2000
@@ -50,8 +51,9 @@ const (
 // decoder reads a payload. Strings and bytes that it returns are parts of the
 // payload, which nobody changes any more.
 type decoder struct {
-	rest []byte
-	err  error
+	rest    []byte
+	err     error
+	trusted bool // it comes from the edge, whose clients may send more headers than scripts
 }
 
 func (d *decoder) fail(what string) {
@@ -112,7 +114,7 @@ func (d *decoder) header() http.Header {
 	if total == 0 && names == 0 || d.err != nil {
 		return nil
 	}
-	if total > maxHeaderValues || names > maxHeaderNames {
+	if !d.trusted && (total > maxHeaderValues || names > maxHeaderNames) || total > uint64(len(d.rest)) || names > uint64(len(d.rest)) {
 		d.fail("too many headers")
 		return nil
 	}

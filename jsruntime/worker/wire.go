@@ -122,9 +122,6 @@ func (r *frameReader) next() (frame, error) {
 	}
 }
 
-// buffered reports whether a whole header has arrived already.
-func (r *frameReader) buffered() bool { return r.end-r.start >= headerSize }
-
 // need reads until n bytes, at most the size of the buffer, are there.
 func (r *frameReader) need(n int) error {
 	for r.end-r.start < n {
@@ -222,18 +219,26 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 	}
 	w.writing = false
 	err := w.err
+	if err != nil {
+		w.room.Broadcast()
+	}
 	w.mu.Unlock()
 	return err
 }
 
-// fail makes all writes fail that have not begun.
-func (w *frameWriter) fail(err error) {
+// shut makes all further writes fail and waits until none goes on. The peer
+// has to be gone: nothing else ends a write that it does not read.
+func (w *frameWriter) shut(err error) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.err == nil {
 		w.err = err
 	}
+	for w.writing {
+		w.room.Broadcast()
+		w.room.Wait()
+	}
 	w.room.Broadcast()
-	w.mu.Unlock()
 }
 
 func writeAll(fd int, b []byte) error {

@@ -1,0 +1,367 @@
+// Package worker runs webtasks in sandboxed processes: this binary again, one
+// process per container and kind of task, which reaches the world only over
+// one socket.
+//
+//	supervisor, err := worker.New(worker.Options{Memory: 128 << 20})
+//	program, err := supervisor.Compile(ctx, script)        // by the worker, when it is first run
+//	spec := jsruntime.NewSpec(key, program, options)
+//	resp, err := supervisor.Do(ctx, spec, request)         // as jsruntime.Engine.Do
+//	err = supervisor.Close(ctx)
+//
+// In the worker runs the engine of package jsruntime, unchanged; its Host is
+// the edge's, called over the socket. The edge trusts nothing that a worker
+// sends: a call names a live request, whose rights are looked up on this side
+// and end with it. A worker that breaks the protocol, or in which a script
+// cannot be interrupted, is killed.
+package worker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
+)
+
+// Options configure a Supervisor. All may be left zero.
+type Options struct {
+	// Memory is how many bytes a worker may take above what it takes by
+	// itself; default 128 MiB. A webtask's limit memory narrows it.
+	Memory int64
+
+	// MaxWorkers bounds the workers in use; default 100. The one that was idle
+	// longest makes room. Spares is how many blank ones are kept ready, so that
+	// no request waits for a process to start; default 1, negative: none.
+	MaxWorkers int
+	Spares     int
+
+	// IdleTimeout is after how long without a request a worker ends; default
+	// 5m.
+	IdleTimeout time.Duration
+
+	// Grace is how long after its limit a request may go on before its worker
+	// is killed; default 500ms.
+	Grace time.Duration
+
+	// QueueLength and QueueWait are those of jsruntime.Options, per worker.
+	QueueLength int
+	QueueWait   time.Duration
+
+	Logger   *zap.Logger        // default: none
+	Observer jsruntime.Observer // default: none
+}
+
+// key tells workers apart. Nothing of two containers is ever in one.
+type key struct {
+	container string
+	group     string // jsruntime.SpecOptions.Group
+	memory    int64
+}
+
+// Supervisor starts workers, hands requests to them and ends them. It is safe
+// for concurrent use.
+type Supervisor struct {
+	options Options
+	now     func() time.Time
+	stop    chan struct{}
+	owned   sync.WaitGroup
+	want    chan struct{} // a spare was taken
+
+	mu         sync.Mutex
+	closed     bool
+	workers    map[key]*entry
+	links      map[*link]struct{} // also those that retire
+	spares     []*process.Process
+	quarantine map[string]*record
+}
+
+// entry is a worker that is there or being made.
+type entry struct {
+	made chan struct{} // closed when link or err is set
+	link *link
+	err  error
+}
+
+// New returns a Supervisor that runs until Close.
+func New(options Options) (*Supervisor, error) {
+	options.Memory = cmp.Or(options.Memory, 128<<20)
+	options.MaxWorkers = cmp.Or(options.MaxWorkers, 100)
+	options.Spares = cmp.Or(options.Spares, 1)
+	options.IdleTimeout = cmp.Or(options.IdleTimeout, 5*time.Minute)
+	options.Grace = cmp.Or(options.Grace, 500*time.Millisecond)
+	if options.Logger == nil {
+		options.Logger = zap.NewNop()
+	}
+	s := &Supervisor{
+		options: options, now: time.Now, stop: make(chan struct{}), want: make(chan struct{}, 1),
+		workers: make(map[key]*entry), links: make(map[*link]struct{}), quarantine: make(map[string]*record),
+	}
+	s.owned.Go(s.keepSpares)
+	s.owned.Go(s.watch)
+	return s, nil
+}
+
+// Compile implements edge.Runner. Nothing is compiled in this process: the
+// worker does, when the program is first run.
+func (s *Supervisor) Compile(ctx context.Context, script jsruntime.Script) (*jsruntime.Program, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return jsruntime.NewProgram(script), nil
+}
+
+// Do runs a request as jsruntime.Engine.Do does. Its errors are those, and
+// *jsruntime.CrashError and *jsruntime.QuarantineError. A request whose worker died for another's
+// fault is run once more, if nothing of it had left the edge.
+func (s *Supervisor) Do(ctx context.Context, spec *jsruntime.Spec, req *jsruntime.Request) (*jsruntime.Response, error) {
+	for attempt := 1; ; attempt++ {
+		l, err := s.worker(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := l.do(ctx, spec, req)
+		if err == errRetired {
+			s.retire(l)
+			attempt--
+			continue
+		}
+		var crash *jsruntime.CrashError
+		if attempt == 1 && errors.As(err, &crash) && crash.Unharmed {
+			continue
+		}
+		return resp, err
+	}
+}
+
+// worker returns the worker of a webtask, started if need be.
+func (s *Supervisor) worker(ctx context.Context, spec *jsruntime.Spec) (*link, error) {
+	k := key{spec.Container, spec.Group, s.options.Memory}
+	if m := spec.Limits.Memory; m > 0 && m < k.memory {
+		k.memory = m
+	}
+	s.mu.Lock()
+	e := s.workers[k]
+	if e == nil {
+		if err := s.admit(k.container); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		e = &entry{made: make(chan struct{})}
+		s.workers[k] = e
+		s.owned.Go(func() { s.make(k, e) })
+	}
+	s.mu.Unlock()
+	select {
+	case <-e.made:
+	default:
+		select {
+		case <-e.made:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return e.link, e.err
+}
+
+// admit reports whether a worker of a container may be started now. The mutex
+// is held.
+func (s *Supervisor) admit(container string) error {
+	if s.closed {
+		return jsruntime.ErrClosed
+	}
+	if err := s.quarantined(container); err != nil {
+		return err
+	}
+	if len(s.workers) < s.options.MaxWorkers {
+		return nil
+	}
+	var oldest *link
+	for _, e := range s.workers {
+		if l := e.link; l != nil && l.idleFor(0) && (oldest == nil || l.idleSince.Before(oldest.idleSince)) {
+			oldest = l
+		}
+	}
+	if oldest == nil {
+		return &jsruntime.QueueError{Container: container, RetryAfter: time.Second}
+	}
+	delete(s.workers, oldest.key)
+	oldest.abort(nil, nil, errEvicted)
+	return nil
+}
+
+// Why workers end without anybody's fault.
+var (
+	errEvicted = errors.New("evicted")
+	errIdle    = errors.New("idle")
+	errClosing = errors.New("closing")
+)
+
+// make starts the worker of k.
+func (s *Supervisor) make(k key, e *entry) {
+	l, err := s.start(k)
+	s.mu.Lock()
+	if err == nil && s.closed {
+		l.abort(nil, nil, errClosing)
+	}
+	// links may be read without waiting for made.
+	e.link, e.err = l, err
+	if err != nil {
+		delete(s.workers, k)
+	}
+	s.mu.Unlock()
+	close(e.made)
+}
+
+func (s *Supervisor) start(k key) (*link, error) {
+	proc := s.takeSpare(k)
+	if proc == nil {
+		var err error
+		if proc, err = process.Start(process.Options{Kind: Kind, Memory: k.memory}); err != nil {
+			return nil, fmt.Errorf("starting a worker of container %q: %w", k.container, err)
+		}
+	}
+	l := newLink(s, k, proc)
+	s.mu.Lock()
+	s.links[l] = struct{}{}
+	s.mu.Unlock()
+	s.owned.Go(l.read)
+	settings := mustJSON(&hello{
+		Version: version, Memory: k.memory * 7 / 10,
+		QueueLength: s.options.QueueLength, QueueWait: s.options.QueueWait,
+	})
+	if err := l.out.send(kindHello, 0, func(b []byte) []byte { return append(b, settings...) }); err != nil {
+		l.abort(nil, nil, err)
+		<-l.gone
+		return nil, fmt.Errorf("greeting a worker of container %q: %w", k.container, err)
+	}
+	// Requests may follow at once: the worker reads them after the greeting.
+	return l, nil
+}
+
+// retire takes a worker that accepts no more requests out of use.
+func (s *Supervisor) retire(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.workers[l.key]; e != nil && e.link == l {
+		delete(s.workers, l.key)
+	}
+}
+
+// left is told by a link that its worker has ended.
+func (s *Supervisor) left(l *link, reason error, inUse bool) {
+	s.retire(l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.links, l)
+	if !inUse || s.closed {
+		return
+	}
+	s.options.Logger.Warn("a worker process ended while it was in use",
+		zap.String("container", l.key.container), zap.Int("pid", l.proc.PID()), zap.Error(reason))
+	s.died(l.key.container)
+}
+
+// Stats returns the pools of all workers, ordered as jsruntime.Engine.Stats.
+func (s *Supervisor) Stats() []jsruntime.PoolStats {
+	var all []jsruntime.PoolStats
+	for _, answer := range s.askAll(control{}) {
+		all = append(all, answer.Pools...)
+	}
+	slices.SortFunc(all, func(a, b jsruntime.PoolStats) int {
+		return cmp.Or(strings.Compare(a.Container, b.Container), strings.Compare(a.Name, b.Name), strings.Compare(a.Key, b.Key))
+	})
+	return all
+}
+
+// Flush discards isolates as jsruntime.Engine.Flush does.
+func (s *Supervisor) Flush(container, key string) (flushed int) {
+	for _, answer := range s.askAll(control{Flush: true, Container: container, Key: key}) {
+		flushed += answer.Flushed
+	}
+	return flushed
+}
+
+// askAll asks all workers at once. What does not answer in a second has
+// nothing to say.
+func (s *Supervisor) askAll(question control) []controlAnswer {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var answers []controlAnswer
+	for _, l := range s.all() {
+		wg.Go(func() {
+			if answer, err := l.ask(ctx, question); err == nil {
+				mu.Lock()
+				answers = append(answers, answer)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return answers
+}
+
+func (s *Supervisor) all() []*link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*link, 0, len(s.links))
+	for l := range s.links {
+		all = append(all, l)
+	}
+	return all
+}
+
+// Close refuses new requests, waits until those that run have ended, and ends
+// all workers; those that are still busy when ctx ends too.
+func (s *Supervisor) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return jsruntime.ErrClosed
+	}
+	s.closed = true
+	s.mu.Unlock()
+	busy := s.drain(ctx)
+	close(s.stop)
+	for _, l := range s.all() {
+		l.abort(nil, nil, errClosing)
+	}
+	s.owned.Wait()
+	if busy > 0 {
+		return fmt.Errorf("closing the workers: %d were still busy: %w", busy, context.Cause(ctx))
+	}
+	return nil
+}
+
+// drainTick is how often Close looks whether workers are idle.
+const drainTick = 10 * time.Millisecond
+
+func (s *Supervisor) drain(ctx context.Context) (busy int) {
+	tick := time.NewTicker(drainTick)
+	defer tick.Stop()
+	for {
+		busy = 0
+		for _, l := range s.all() {
+			if !l.idleFor(0) {
+				busy++
+			}
+		}
+		if busy == 0 {
+			return 0
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return busy
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package worker
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
+)
+
+// watchTick is how often the supervisor looks after its workers.
+const watchTick = 50 * time.Millisecond
+
+// watch ends workers whose requests are over their limits and do not end by
+// themselves, and those that are idle.
+func (s *Supervisor) watch() {
+	tick := time.NewTicker(watchTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		for _, l := range s.all() {
+			if c, fault := l.overdue(); c != nil {
+				l.abort(c, fault, errOverdue)
+			} else if l.idleFor(s.options.IdleTimeout) || l.retired() {
+				s.retire(l)
+				l.abort(nil, nil, errIdle)
+			}
+		}
+	}
+}
+
+var errOverdue = errors.New("a request went on after its limit")
+
+// overdue returns a call that the worker should have ended by now, and the
+// limit that it ran into; nil: there is none.
+func (l *link) overdue() (*call, error) {
+	now, grace := l.now(), l.owner.options.Grace
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.calls {
+		c.mu.Lock()
+		answered, endBy := c.answered, c.endBy
+		c.mu.Unlock()
+		switch {
+		case !answered && now.After(c.deadline.Add(grace)):
+			return c, timeLimit(c.spec, true)
+		case answered && !endBy.IsZero() && now.After(endBy):
+			return c, errOverdue
+		}
+	}
+	return nil, nil
+}
+
+// timeLimit is the error of a request that exceeded its whole time, or that of
+// one turn.
+func timeLimit(spec *jsruntime.Spec, whole bool) *jsruntime.LimitError {
+	limit, value := "cpu_time", spec.Limits.CPUTime
+	if whole {
+		limit, value = "timeout", spec.Limits.Timeout
+	}
+	return &jsruntime.LimitError{Limit: limit, Value: value.String(), Option: limit, Status: http.StatusGatewayTimeout}
+}
+
+// idleFor reports whether the worker has had no request for d.
+func (l *link) idleFor(d time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.calls) == 0 && l.now().Sub(l.idleSince) >= d
+}
+
+// retired reports whether the worker takes no requests and has none.
+func (l *link) retired() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.retiring && len(l.calls) == 0
+}
+
+// record is what is known of a container whose workers died.
+type record struct {
+	deaths int
+	last   time.Time
+	until  time.Time // no worker is started before
+}
+
+// Of a container, this many workers may die, each within forgetAfter of the one
+// before, until it is made to wait: a second first, twice as long after each
+// further death.
+const (
+	freeDeaths    = 3
+	forgetAfter   = time.Minute
+	maxQuarantine = time.Minute
+)
+
+// died counts a death. The mutex is held.
+func (s *Supervisor) died(container string) {
+	now := s.now()
+	r := s.quarantine[container]
+	if r == nil || now.Sub(r.last) > forgetAfter+r.until.Sub(r.last) {
+		r = &record{}
+		s.quarantine[container] = r
+	}
+	r.deaths++
+	r.last = now
+	if over := r.deaths - freeDeaths; over > 0 {
+		r.until = now.Add(min(time.Second<<min(over-1, 10), maxQuarantine))
+	}
+	if len(s.quarantine) > 10_000 { // forget those that have been well
+		for name, other := range s.quarantine {
+			if now.Sub(other.last) > forgetAfter+maxQuarantine {
+				delete(s.quarantine, name)
+			}
+		}
+	}
+}
+
+// quarantined reports, as an error, that a container has to wait. The mutex is
+// held.
+func (s *Supervisor) quarantined(container string) error {
+	r := s.quarantine[container]
+	if r == nil {
+		return nil
+	}
+	if wait := r.until.Sub(s.now()); wait > 0 {
+		return &jsruntime.QuarantineError{Container: container, RetryAfter: max(wait, time.Second)}
+	}
+	return nil
+}
+
+// takeSpare returns a blank process for k, if one is ready that fits.
+func (s *Supervisor) takeSpare(k key) *process.Process {
+	if k.memory != s.options.Memory {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.spares) > 0 {
+		last := len(s.spares) - 1
+		spare := s.spares[last]
+		s.spares = s.spares[:last]
+		select {
+		case s.want <- struct{}{}:
+		default:
+		}
+		select {
+		case <-spare.Done():
+			spare.Close() // it died while it waited
+		default:
+			return spare
+		}
+	}
+	return nil
+}
+
+// spareRetry is how long to wait after a process could not be started.
+const spareRetry = time.Second
+
+// keepSpares keeps blank processes ready until the supervisor closes.
+func (s *Supervisor) keepSpares() {
+	defer func() {
+		for _, spare := range s.spares {
+			spare.Close()
+			<-spare.Done()
+		}
+	}()
+	for {
+		s.mu.Lock()
+		missing := s.options.Spares - len(s.spares)
+		s.mu.Unlock()
+		var again <-chan time.Time
+		if missing > 0 {
+			spare, err := process.Start(process.Options{Kind: Kind, Memory: s.options.Memory})
+			if err == nil {
+				s.mu.Lock()
+				s.spares = append(s.spares, spare)
+				s.mu.Unlock()
+				select {
+				case <-s.stop:
+					return
+				default:
+					continue
+				}
+			}
+			s.options.Logger.Error("a spare worker process cannot be started", zap.Error(err))
+			timer := time.NewTimer(spareRetry)
+			defer timer.Stop()
+			again = timer.C
+		}
+		select {
+		case <-s.stop:
+			return
+		case <-s.want:
+		case <-again:
+		}
+	}
+}
