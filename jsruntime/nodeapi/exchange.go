@@ -231,51 +231,6 @@ func (x *exchange) rawHeaders(goja.FunctionCall) goja.Value {
 	return x.r.rt.NewArray(list...)
 }
 
-// query is req.query, as querystring.parse reads it: names that come twice have
-// arrays.
-func (x *exchange) query(goja.FunctionCall) goja.Value {
-	_, query, _ := strings.Cut(x.path(), "?")
-	query, _, _ = strings.Cut(query, "#")
-	o := x.r.rt.NewObject()
-	values := make(map[string][]any)
-	for part := range strings.SplitSeq(query, "&") {
-		if part == "" {
-			continue
-		}
-		name, value, _ := strings.Cut(part, "=")
-		name = unescape(name)
-		values[name] = append(values[name], unescape(value))
-		if list := values[name]; len(list) > 1 {
-			x.r.set(o, name, x.r.rt.NewArray(list...))
-		} else {
-			x.r.set(o, name, x.r.rt.ToValue(list[0]))
-		}
-	}
-	return o
-}
-
-// claims is req.x_wt, which adapters of the webtask family read.
-func (x *exchange) claims(goja.FunctionCall) goja.Value {
-	spec, rt := x.r.iso.Spec(), x.r.rt
-	o := rt.NewObject()
-	x.r.set(o, "container", rt.ToValue(spec.Container))
-	if spec.Name != "" {
-		x.r.set(o, "jtn", rt.ToValue(spec.Name))
-	}
-	if spec.Token != "" {
-		x.r.set(o, "token", rt.ToValue(spec.Token))
-	}
-	x.r.set(o, "req_id", rt.ToValue(x.req.ID))
-	for name, values := range map[string]map[string]string{"ectx": spec.Secrets, "pctx": spec.Params, "meta": spec.Meta} {
-		object := rt.NewObject()
-		for key, value := range values {
-			x.r.set(object, key, rt.ToValue(value))
-		}
-		x.r.set(o, name, object)
-	}
-	return o
-}
-
 func (x *exchange) socket(goja.FunctionCall) goja.Value {
 	o := x.r.rt.NewObject()
 	x.r.set(o, "remoteAddress", x.r.rt.ToValue(x.req.RemoteIP))

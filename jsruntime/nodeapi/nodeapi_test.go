@@ -112,7 +112,7 @@ func TestRequest(t *testing.T) {
 	want := `["GET","/a/b?x=1&y=%20z&x=2","1.1",1,1,` +
 		`{"content-type":"first/kept","cookie":"a=1; b=2","host":"example.com:8443","x-many":"1, café"},` +
 		`["Content-Type","first/kept","Content-Type","second/dropped","Cookie","a=1","Cookie","b=2","Host","example.com:8443","X-Many","1","X-Many","café"],` +
-		`{"x":["1","2"],"y":" z"},"192.0.2.1",true,{"container":"acme","jtn":"hello","req_id":"r1","ectx":{"S":"1"},"pctx":{"P":"2"},"meta":{"M":"3"}},true,null]`
+		`{"x":["1","2"],"y":" z"},"192.0.2.1",true,{"container":"acme","jtn":"hello","url_format":3,"req_id":"r1","ectx":{"S":"1"},"pctx":{"P":"2"},"meta":{"M":"3"}},true,null]`
 	var got, expected any
 	if json.Unmarshal([]byte(body), &got) != nil || json.Unmarshal([]byte(want), &expected) != nil {
 		t.Fatalf("answer is %s", body)
