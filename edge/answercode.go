@@ -25,6 +25,7 @@ func answerCode(err error) *Answer {
 		integrity *source.IntegrityError
 		allowed   *source.NotAllowedError
 		large     *source.TooLargeError
+		busy      *source.BusyError
 	)
 	a := &Answer{Source: SourceProxy, Outcome: OutcomeCodeFailed}
 	switch {
@@ -41,6 +42,9 @@ func answerCode(err error) *Answer {
 	case errors.As(err, &large):
 		a.Status, a.Outcome = http.StatusRequestEntityTooLarge, OutcomeLimit
 		a.Message = fmt.Sprintf("The webtask's code is larger than %d bytes. Make it smaller, or raise the limit `code_size`.", large.Limit)
+	case errors.As(err, &busy):
+		a.Status, a.RetryAfter, a.Outcome = http.StatusServiceUnavailable, time.Second, OutcomeOverload
+		a.Message = "The edge is busy making other code ready. Try again."
 	case errors.As(err, &fetch):
 		a.Status = http.StatusBadGateway
 		a.Message = "The webtask's code cannot be loaded: " + unreachable(fetch)

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/tests/redistest"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
@@ -267,5 +268,14 @@ func TestNewRefuses(t *testing.T) {
 	}
 	if err := AnswerFor(errors.New("x")); err.Status != 500 || strings.Contains(err.Message, "x ") {
 		t.Errorf("an unknown error answers %d %s", err.Status, err.Message)
+	}
+}
+
+// New code that finds no bundler is to be asked for again, and no fault of its
+// author's.
+func TestBusyBundlersAnswer(t *testing.T) {
+	answer := AnswerFor(&source.BusyError{Name: "/site/tasks/hello.js"})
+	if answer.Status != 503 || answer.RetryAfter <= 0 || answer.Outcome != OutcomeOverload || strings.Contains(answer.Message, "hello.js") {
+		t.Errorf("answered %+v", answer)
 	}
 }

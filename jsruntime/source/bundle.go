@@ -38,6 +38,7 @@ var engineFeatures = map[string]bool{
 type build struct {
 	ctx      context.Context
 	origin   origin
+	turn     *turn
 	external []string
 	prefix   string // put in front of the entry's first line
 	suffix   string // and after its last
@@ -47,12 +48,17 @@ type build struct {
 }
 
 // bundle turns the entry of an origin and all it imports into one script.
-func bundle(ctx context.Context, o origin, external []string) (*Bundle, error) {
+func bundle(ctx context.Context, o origin, external []string, among *bundlers) (*Bundle, error) {
 	entry, err := o.entry(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b := &build{ctx: ctx, origin: o, external: external, modules: map[string]*module{}}
+	t := &turn{ctx: ctx, bundlers: among, name: entry.name}
+	if err := t.begin(); err != nil {
+		return nil, err
+	}
+	defer t.end()
+	b := &build{ctx: ctx, origin: o, turn: t, external: external, modules: map[string]*module{}}
 	if _, ok := o.(*inline); ok {
 		if expression, ok := asExpression(entry); ok {
 			b.prefix, b.suffix = "module.exports = (", "\n)"
@@ -100,7 +106,7 @@ func (b *build) setup(p api.PluginBuild, entry *module) {
 		if slices.Contains(b.external, args.Path) {
 			return api.OnResolveResult{Path: args.Path, External: true}, nil
 		}
-		m, err := b.origin.resolve(b.ctx, b.module(args.Importer), args.Path)
+		m, err := b.resolve(b.module(args.Importer), args.Path)
 		switch {
 		case err != nil:
 			b.fail(err)
@@ -130,6 +136,15 @@ func (b *build) setup(p api.PluginBuild, entry *module) {
 	})
 }
 
+// resolve asks the origin, without keeping others from bundling meanwhile.
+func (b *build) resolve(importer *module, path string) (m *module, err error) {
+	busy := b.turn.aside(func() { m, err = b.origin.resolve(b.ctx, importer, path) })
+	if err == nil && busy != nil {
+		return nil, busy
+	}
+	return m, err
+}
+
 func (b *build) module(name string) *module {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -144,8 +159,9 @@ func (b *build) fail(err error) {
 		allowed *NotAllowedError
 		large   *TooLargeError
 		compile *CompileError
+		busy    *BusyError
 	)
-	if errors.As(err, &fetch) || errors.As(err, &allowed) || errors.As(err, &large) || errors.As(err, &compile) {
+	if errors.As(err, &fetch) || errors.As(err, &allowed) || errors.As(err, &busy) || errors.As(err, &large) || errors.As(err, &compile) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.failure == nil {

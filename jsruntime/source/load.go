@@ -20,7 +20,7 @@ func (l *Loader) loadInline(ctx context.Context, code string) (*state, time.Time
 		}
 	}
 	if err != nil {
-		return &state{err: err}, l.clock().Add(failedFor)
+		return &state{err: err}, l.failedUntil(err)
 	}
 	return &state{bundle: b}, time.Time{}
 }
@@ -68,7 +68,22 @@ func (l *Loader) loadFile(ctx context.Context, name string, old *state) (*state,
 // are: the machine's, or that of an attempt cut short.
 func isPassing(ctx context.Context, err error) bool {
 	var fetch *FetchError
-	return ctx.Err() != nil || (errors.As(err, &fetch) && !errors.Is(err, fs.ErrNotExist))
+	return ctx.Err() != nil || isBusy(err) || (errors.As(err, &fetch) && !errors.Is(err, fs.ErrNotExist))
+}
+
+// isBusy reports whether code was not even looked at.
+func isBusy(err error) bool {
+	var busy *BusyError
+	return errors.As(err, &busy)
+}
+
+// failedUntil returns when code that failed is to be tried again: soon, but for
+// code that waits for its turn at once.
+func (l *Loader) failedUntil(err error) time.Time {
+	if isBusy(err) {
+		return l.clock()
+	}
+	return l.clock().Add(failedFor)
 }
 
 // recheck looks at every watched path again. What it learns by reading is in
@@ -110,7 +125,7 @@ func (l *Loader) loadURL(ctx context.Context, text string, old *state) (*state, 
 		return l.goodURL(w, b)
 	}
 	if !l.mayFallBack(err) {
-		return &state{err: err}, l.clock().Add(failedFor)
+		return &state{err: err}, l.failedUntil(err)
 	}
 	return l.lastGoodURL(ctx, w, old, err, name)
 }
@@ -161,16 +176,19 @@ func (l *Loader) lastGoodURL(ctx context.Context, w *web, old *state, problem er
 		defer cancel()
 		var err error
 		if b, err = l.bundle(ctx, offline, nil); err != nil {
-			return &state{err: problem}, l.clock().Add(failedFor)
+			return &state{err: problem}, l.failedUntil(problem)
 		}
 		records = offline.recordsOf(b)
 	}
 	until := oldest(records).Add(l.maxAge + l.staleFor)
 	if old.problem != problem.Error() {
 		fields := problemFields(problem, name, zap.Time("usable_until", until))
-		if originIsDown(problem) {
+		switch {
+		case originIsDown(problem):
 			l.log.Warn("code origin is down, serving the last good version", fields...)
-		} else {
+		case isBusy(problem):
+			l.log.Warn("no bundler for changed code, serving the last good version", fields...)
+		default:
 			l.log.Error("changed code is not usable, serving the last good version", fields...)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ type Loader struct {
 	revalidateTimeout time.Duration
 	fileCheck         time.Duration
 	external          []string
+	bundlers          *bundlers
 	check             func(ctx context.Context, bundle *Bundle) error
 	observe           func(what, outcome string, took time.Duration)
 	log               *zap.Logger
@@ -61,15 +63,15 @@ func NewLoader(options Options) (*Loader, error) {
 	}
 	for name, d := range map[string]time.Duration{
 		"code_max_age": options.MaxAge, "StaleFor": options.StaleFor, "FetchTimeout": options.FetchTimeout,
-		"RevalidateTimeout": options.RevalidateTimeout, "FileCheck": options.FileCheck,
+		"RevalidateTimeout": options.RevalidateTimeout, "FileCheck": options.FileCheck, "BundleWait": options.BundleWait,
 	} {
 		if d < 0 {
 			return nil, fmt.Errorf("code loader: %s is negative (%v)", name, d)
 		}
 	}
-	for name, n := range map[string]int64{"code_size": options.CodeSize, "CacheBytes": options.CacheBytes, "MemoryBytes": options.MemoryBytes} {
+	for name, n := range map[string]int64{"code_size": options.CodeSize, "CacheBytes": options.CacheBytes, "MemoryBytes": options.MemoryBytes, "Bundlers": int64(options.Bundlers)} {
 		if n < 0 {
-			return nil, fmt.Errorf("code loader: %s is negative (%d bytes)", name, n)
+			return nil, fmt.Errorf("code loader: %s is negative (%d)", name, n)
 		}
 	}
 	l := &Loader{
@@ -80,6 +82,7 @@ func NewLoader(options Options) (*Loader, error) {
 		revalidateTimeout: withDefault(options.RevalidateTimeout, 2*time.Second),
 		fileCheck:         withDefault(options.FileCheck, 250*time.Millisecond),
 		external:          options.External,
+		bundlers:          newBundlers(int(withDefault(int64(options.Bundlers), int64(runtime.GOMAXPROCS(0)))), withDefault(options.BundleWait, 5*time.Second)),
 		check:             options.Check,
 		observe:           options.Observe,
 		log:               options.Logger,
@@ -123,7 +126,7 @@ func withDefault[T int64 | time.Duration](value, otherwise T) T {
 // CodeSize counts, and can only narrow the loader's.
 //
 // Errors are *CompileError, *FetchError, *IntegrityError, *NotAllowedError,
-// *TooLargeError, what Options.Check returned, ctx's, or ErrClosed.
+// *TooLargeError, *BusyError, what Options.Check returned, ctx's, or ErrClosed.
 func (l *Loader) Load(ctx context.Context, ref webtask.CodeRef, integrity string, limits webtask.Limits) (*Bundle, error) {
 	e := l.entry(ref)
 	st := e.state.Load()
@@ -159,7 +162,7 @@ func (l *Loader) Close() error {
 // check.
 func (l *Loader) bundle(ctx context.Context, o origin, last *Bundle) (*Bundle, error) {
 	started := l.clock()
-	b, err := bundle(ctx, o, l.external)
+	b, err := bundle(ctx, o, l.external, l.bundlers)
 	if err == nil && l.check != nil && (last == nil || last.Digest != b.Digest) {
 		err = l.check(ctx, b)
 	}
@@ -168,7 +171,7 @@ func (l *Loader) bundle(ctx context.Context, o origin, last *Bundle) (*Bundle, e
 	case err == nil:
 		l.observe("bundle", "ok", l.clock().Sub(started))
 		return b, nil
-	case !errors.As(err, &fetch): // else there was nothing to bundle
+	case !errors.As(err, &fetch) && !isBusy(err): // else there was nothing to bundle
 		l.observe("bundle", "error", l.clock().Sub(started))
 	}
 	return nil, err

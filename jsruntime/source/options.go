@@ -55,6 +55,14 @@ type Options struct {
 	// at most. Default: 250 ms.
 	FileCheck time.Duration
 
+	// Bundlers is how many pieces of code are bundled at the same instant;
+	// those that wait for an origin do not count. Default: GOMAXPROCS.
+	Bundlers int
+
+	// BundleWait is how long code waits for that. What waits longer fails with
+	// a *BusyError, unless a good version of it is known. Default: 5 s.
+	BundleWait time.Duration
+
 	// External names modules that are left to the runtime's require.
 	External []string
 

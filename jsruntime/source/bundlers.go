@@ -1,0 +1,104 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// bundlers are the places of those that may use the processor for bundling. A
+// bundler is fast, but callers choose how much it is given to do, and a machine
+// that bundles for many at once answers nobody.
+type bundlers struct {
+	places chan struct{}
+	wait   time.Duration
+}
+
+func newBundlers(n int, wait time.Duration) *bundlers {
+	return &bundlers{make(chan struct{}, n), wait}
+}
+
+func (b *bundlers) acquire(ctx context.Context, name string) error {
+	select {
+	case b.places <- struct{}{}:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(b.wait)
+	defer timer.Stop()
+	select {
+	case b.places <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return &BusyError{Name: name, Wait: b.wait}
+	case <-ctx.Done():
+		return &FetchError{URL: name, Err: context.Cause(ctx)}
+	}
+}
+
+func (b *bundlers) release() { <-b.places }
+
+// BusyError reports code that could not be bundled, for too many others are.
+type BusyError struct {
+	Name string // the entry
+	Wait time.Duration
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%s waited %v for a bundler, and all are busy; try again later", e.Name, e.Wait)
+}
+
+// turn is the place of one run of the bundler. It is given up while the run
+// waits for an origin, which may take as long as it likes to answer.
+type turn struct {
+	ctx      context.Context
+	bundlers *bundlers
+	name     string // of the entry
+
+	mu      sync.Mutex
+	waiting int  // how many imports are being fetched
+	held    bool // the place
+}
+
+func (t *turn) begin() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.take()
+}
+
+func (t *turn) take() error {
+	if err := t.bundlers.acquire(t.ctx, t.name); err != nil {
+		return err
+	}
+	t.held = true
+	return nil
+}
+
+func (t *turn) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.give()
+}
+
+func (t *turn) give() {
+	if t.held {
+		t.bundlers.release()
+		t.held = false
+	}
+}
+
+// aside runs f, which waits for an origin.
+func (t *turn) aside(f func()) error {
+	t.mu.Lock()
+	t.waiting++
+	t.give()
+	t.mu.Unlock()
+	f()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.waiting--; t.waiting > 0 {
+		return nil // the last one takes the place again
+	}
+	return t.take()
+}
