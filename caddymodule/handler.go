@@ -280,6 +280,7 @@ func (i *requestInfo) marshal(enc zapcore.ObjectEncoder) error {
 	}
 	enc.AddString("outcome", string(i.Outcome))
 	enc.AddDuration("duration", i.Duration)
+	enc.AddDuration("queue_wait", i.QueueWait)
 	return nil
 }
 

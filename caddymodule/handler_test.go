@@ -171,7 +171,7 @@ func TestAccessLogField(t *testing.T) {
 	var entries []map[string]any
 	await(t, func() bool { entries = s.logged("handled request"); return len(entries) == 2 })
 	field, _ := entries[0]["webtask"].(map[string]any)
-	if field["container"] != "@127.0.0.1" || field["name"] != "greet" || field["outcome"] != "ok" || field["duration"] == nil {
+	if field["container"] != "@127.0.0.1" || field["name"] != "greet" || field["outcome"] != "ok" || field["duration"] == nil || field["queue_wait"] != 0.0 {
 		t.Errorf("the access log's field is %v", field)
 	}
 	if entries[1]["webtask"] != nil {

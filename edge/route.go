@@ -64,6 +64,7 @@ type RequestInfo struct {
 	Outcome   Outcome       // what became of the request
 	Status    int           // the answer's status; 0: passed on
 	Duration  time.Duration // of Serve, when it was not passed on
+	QueueWait time.Duration // of Duration: until an isolate was free
 }
 
 // Outcome is what became of a request: a label of metrics and access logs.

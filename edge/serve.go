@@ -118,6 +118,7 @@ func (c *call) run(w http.ResponseWriter, r *http.Request, route *Route, info *R
 		return err
 	}
 	resp, err := c.edge.opts.Runner.Do(ctx, spec, &c.request)
+	info.QueueWait = c.request.QueueWait
 	if c.body != nil {
 		err = c.body.settle(w, r, err)
 	}

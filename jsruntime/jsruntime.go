@@ -144,6 +144,10 @@ type Request struct {
 	// more, waitUntil and a body that passes through included. Its Host owes
 	// nothing after that.
 	Ended func()
+
+	// QueueWait is set by Do, whatever comes of it: how long the request waited
+	// for an isolate to come free.
+	QueueWait time.Duration
 }
 
 func (req *Request) ended() {

@@ -60,7 +60,7 @@ type pool struct {
 var errPoolGone = errors.New("pool was removed")
 
 // acquire returns an isolate of the pool, waiting for one if need be.
-func (p *pool) acquire(ctx context.Context, spec *Spec, deadline time.Time) (*Isolate, error) {
+func (p *pool) acquire(ctx context.Context, spec *Spec, req *Request, deadline time.Time) (*Isolate, error) {
 	c := p.container
 	c.mu.Lock()
 	if p.gone.Load() {
@@ -76,7 +76,7 @@ func (p *pool) acquire(ctx context.Context, spec *Spec, deadline time.Time) (*Is
 		c.mu.Unlock()
 		return p.create(ctx, spec, deadline, c.engine.clock.Now())
 	}
-	return p.enqueue(ctx, spec, deadline)
+	return p.enqueue(ctx, spec, req, deadline)
 }
 
 // reserve takes a place for one more isolate of p, throwing away an idle one of

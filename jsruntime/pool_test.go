@@ -53,9 +53,14 @@ func TestQueueIsBounded(t *testing.T) {
 	group.Go(func() { b.do(spec, request(newHost())) })
 	b.gates.await("busy", 1)
 	errs := make(chan error, 3)
+	var waited atomic.Int32
 	for range 3 {
 		group.Go(func() {
-			_, err := b.engine.Do(context.Background(), spec, request(newHost()))
+			req := request(newHost())
+			_, err := b.engine.Do(context.Background(), spec, req)
+			if req.QueueWait > 0 {
+				waited.Add(1)
+			}
 			errs <- err
 		})
 	}
@@ -64,6 +69,9 @@ func TestQueueIsBounded(t *testing.T) {
 		if err := <-errs; !errors.As(err, &full) || full.RetryAfter <= 0 || full.Container != "acme" {
 			t.Errorf("got %v", err)
 		}
+	}
+	if waited.Load() == 0 {
+		t.Error("none of them says that it waited")
 	}
 	b.gates.release("busy")
 	group.Wait()
@@ -77,11 +85,15 @@ func TestQueueingCountsTowardsTheTimeout(t *testing.T) {
 	b.gates.await("busy", 1)
 	late := request(newHost())
 	late.Deadline = time.Now().Add(10 * time.Millisecond)
-	if failure := fails[*jsruntime.LimitError](b, spec, late); failure.Limit != "timeout" {
-		t.Errorf("got %v", failure)
+	if failure := fails[*jsruntime.LimitError](b, spec, late); failure.Limit != "timeout" || late.QueueWait <= 0 {
+		t.Errorf("got %v after %v", failure, late.QueueWait)
 	}
 	b.gates.release("busy")
 	group.Wait()
+	idle := request(newHost())
+	if b.do(spec, idle); idle.QueueWait != 0 {
+		t.Errorf("beside nobody, a request waited %v", idle.QueueWait)
+	}
 }
 
 func TestQueuedCallerGoesAway(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 type waiter struct {
 	pool     *pool
 	since    time.Time
-	deadline time.Time // of the request
+	deadline time.Time     // of the request
+	took     time.Duration // the wait, once it is over
 	grant    chan grant
 }
 
@@ -26,7 +27,7 @@ const impatience = 100 * time.Millisecond
 
 // enqueue waits in the container's queue. It is called with the mutex held and
 // releases it.
-func (p *pool) enqueue(ctx context.Context, spec *Spec, deadline time.Time) (*Isolate, error) {
+func (p *pool) enqueue(ctx context.Context, spec *Spec, req *Request, deadline time.Time) (*Isolate, error) {
 	c, e := p.container, p.container.engine
 	if e.killed.Load() { // nobody will serve the queue again
 		c.mu.Unlock()
@@ -42,10 +43,13 @@ func (p *pool) enqueue(ctx context.Context, spec *Spec, deadline time.Time) (*Is
 	e.queued.Add(1)
 	c.mu.Unlock()
 	e.watchdog.notice()
+	defer func() { req.QueueWait += w.took }()
 	var given grant
 	select {
 	case given = <-w.grant:
+		w.took = e.clock.Now().Sub(w.since)
 	case <-ctx.Done():
+		w.took = e.clock.Now().Sub(w.since)
 		if c.withdraw(w) {
 			return nil, context.Cause(ctx)
 		}
@@ -56,7 +60,7 @@ func (p *pool) enqueue(ctx context.Context, spec *Spec, deadline time.Time) (*Is
 		return nil, context.Cause(ctx)
 	}
 	if e.observer != nil {
-		e.observer.QueueWaited(c.name, e.clock.Now().Sub(w.since))
+		e.observer.QueueWaited(c.name, w.took)
 	}
 	switch {
 	case given.err != nil:

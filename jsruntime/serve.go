@@ -44,7 +44,7 @@ func (e *Engine) prepare(ctx context.Context, spec *Spec, req *Request, deadline
 				return nil, nil, err
 			}
 		}
-		if iso, err = p.acquire(ctx, spec, deadline); err != errPoolGone {
+		if iso, err = p.acquire(ctx, spec, req, deadline); err != errPoolGone {
 			return iso, raw, err
 		}
 	}
