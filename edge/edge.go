@@ -17,6 +17,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,6 +84,7 @@ var DefaultLimits = webtask.Limits{
 type Edge struct {
 	opts      Options
 	runDomain runDomain
+	zstd      atomic.Int64 // bodies being decoded, see maxZstd
 }
 
 // New checks options and returns an Edge.

@@ -41,6 +41,7 @@ func (c *call) Fetch(ctx context.Context, req *jsruntime.FetchRequest) (*jsrunti
 		return nil, err
 	}
 	h := hop{method: req.Method, url: target, header: fetchHeader(req.Header), body: req.Body, length: req.Length}
+	c.edge.wantDecoded(&h)
 	h.header[headerLoop] = append(c.loop[:len(c.loop):len(c.loop)], userAgent)
 	ctx, span := startFetchSpan(ctx, &h)
 	start := c.edge.opts.Now()
@@ -67,6 +68,7 @@ func (c *call) follow(ctx context.Context, h hop, mode string) (*jsruntime.Fetch
 			return nil, err
 		}
 		if !isRedirect(resp.StatusCode) || mode == "manual" || resp.Header.Get("Location") == "" {
+			c.edge.decode(resp)
 			return fetched(resp, h.url, redirects > 0), nil
 		}
 		location := resp.Header.Get("Location")
@@ -177,8 +179,8 @@ func fetchURL(text string) (*url.URL, error) {
 }
 
 // fetchHeader returns the headers to send: those of the script, less what
-// belongs to the connection. Accept-Encoding is the transport's, which decodes
-// what it asked for; Host is the URL's.
+// belongs to the connection. Accept-Encoding is the edge's, which decodes what
+// it asked for; Host is the URL's.
 func fetchHeader(header http.Header) http.Header {
 	out := make(http.Header, len(header)+2)
 	for name, values := range header {
