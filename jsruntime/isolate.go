@@ -39,6 +39,7 @@ type Isolate struct {
 	idle      bool          // it serves no request
 	place     *list.Element // in the container's list
 	position  int           // in the watchdog's list
+	hinted    bool          // see hintOneParameter
 	condemned string        // why it must not be used again; empty: it may
 
 	turn  turn

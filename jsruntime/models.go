@@ -248,6 +248,7 @@ func (iso *Isolate) settle() (ran bool) {
 		l.main, ran = nil, true
 		if p.State() == goja.PromiseStateRejected {
 			iso.trackRejection(p, goja.PromiseRejectionHandle)
+			iso.hintOneParameter(LogWarn)
 			iso.fail(iso.thrown(p.Result(), nil, KindAsync))
 		} else {
 			iso.fulfilled(p.Result())
@@ -277,10 +278,22 @@ func (iso *Isolate) fulfilled(v goja.Value) {
 		// A function that both is async and calls back: the first one wins,
 		// and undefined only stands for a result when nothing else comes.
 		if !l.called && v != nil && !goja.IsUndefined(v) {
+			iso.hintOneParameter(LogInfo)
 			l.called = true
 			iso.jsonResult(v)
 		}
 	}
+}
+
+// hintOneParameter tells the author, once per isolate, what a handler of one
+// parameter is given. Its code cannot show what the author took it for: async
+// (cb) and async (ctx) look the same, and both may answer by their promise.
+func (iso *Isolate) hintOneParameter(level LogLevel) {
+	if iso.handler.model != modelCallback || iso.live.called || iso.hinted {
+		return
+	}
+	iso.hinted = true
+	iso.Log(level, "the handler has one parameter, so that it is given the callback, which it did not call; if it is meant to be ctx, write two: async (ctx, cb) => …", "")
 }
 
 // webResult takes what a handler of the Web model answered.

@@ -1,11 +1,13 @@
 package jsruntime_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 	"github.com/webtask-edge/caddy-webtask/webtask"
@@ -213,5 +215,53 @@ func TestBodyTooLarge(t *testing.T) {
 	req.Body, req.Length = strings.NewReader("1234"), -1
 	if got, _ := b.do(spec, req); got != `"1234"` {
 		t.Errorf("got %s", got)
+	}
+}
+
+// A handler of one parameter is given the callback, whatever it takes it for.
+func TestHintOfOneParameter(t *testing.T) {
+	const none = jsruntime.LogLevel(-1)
+	for code, level := range map[string]jsruntime.LogLevel{
+		`module.exports = async ctx => "hello " + typeof ctx`:               jsruntime.LogInfo,
+		`module.exports = async ctx => ctx.query.name`:                      jsruntime.LogWarn,
+		`module.exports = async cb => cb(null, 1)`:                          none,
+		`module.exports = async cb => { setTimeout(() => cb(null, 1), 1) }`: none,
+		`module.exports = async (ctx, cb) => 1`:                             none,
+		`module.exports = cb => cb(null, 1)`:                                none,
+	} {
+		b := newBench(t, jsruntime.Options{})
+		spec := b.spec(code, jsruntime.SpecOptions{})
+		h := newHost()
+		for range 2 {
+			_, _ = b.engine.Do(context.Background(), spec, request(h)) // what is answered is tested above
+		}
+		var hints []jsruntime.LogEntry
+		for _, entry := range h.logs {
+			if strings.Contains(entry.Message, "async (ctx, cb)") {
+				hints = append(hints, entry)
+			}
+		}
+		switch {
+		case level == none && len(hints) > 0, level != none && (len(hints) != 1 || hints[0].Level != level):
+			t.Errorf("%s gives the hints %v", code, hints)
+		}
+	}
+}
+
+// An answer leaves at the end of its turn: until then the request can fail.
+func TestRejectionAfterTheAnswer(t *testing.T) {
+	b := newBench(t, jsruntime.Options{})
+	same := b.spec(`module.exports = cb => { cb(null, 1); Promise.reject(new Error("forgotten")) }`, jsruntime.SpecOptions{})
+	if failure := fails[*jsruntime.ScriptError](b, same, request(newHost())); failure.Status != 500 || failure.Message != "forgotten" {
+		t.Errorf("in the same turn: %v", failure)
+	}
+	h := newHost()
+	later := b.spec(`module.exports = (ctx, cb) => { ctx.waitUntil(new Promise(() => setTimeout(() => Promise.reject(new Error("forgotten")), 1))); cb(null, 1) }`, jsruntime.SpecOptions{Limits: webtask.Limits{WaitUntil: time.Minute}})
+	if got, _ := b.do(later, request(h)); got != "1" {
+		t.Errorf("in a later turn: %s", got)
+	}
+	<-h.logged
+	if got := h.messages(); len(got) != 1 || !strings.Contains(got[0], "forgotten") {
+		t.Errorf("in a later turn it logs %q", got)
 	}
 }
