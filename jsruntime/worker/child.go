@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,8 +43,13 @@ type program struct {
 	compile func() (*jsruntime.Program, error)
 }
 
+// gcPercent paces the collector of a worker: its heap is small, and bounded by
+// the memory limit anyway.
+const gcPercent = 400
+
 // serve is the Main of a worker.
 func serve(fd int) error {
+	debug.SetGCPercent(gcPercent)
 	c := &child{
 		in: newFrameReader(fd, maxFromEdge), out: newFrameWriter(fd), fatal: make(chan error, 1),
 		programs: make(map[uint32]*program), specs: make(map[uint32]*specMessage), live: make(map[uint32]*served),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -69,6 +70,11 @@ func (l *link) read() {
 		if err != nil {
 			l.end(err)
 			return
+		}
+		if !l.in.buffered() {
+			// Whom the frame has woken runs at once, on this very processor,
+			// before the next read blocks it.
+			runtime.Gosched()
 		}
 	}
 }

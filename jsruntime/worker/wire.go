@@ -122,6 +122,9 @@ func (r *frameReader) next() (frame, error) {
 	}
 }
 
+// buffered reports whether the beginning of another frame was read already.
+func (r *frameReader) buffered() bool { return r.end > r.start }
+
 // need reads until n bytes, at most the size of the buffer, are there.
 func (r *frameReader) need(n int) error {
 	for r.end-r.start < n {
