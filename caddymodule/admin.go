@@ -115,6 +115,11 @@ func (a *adminAPI) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err := decoder.Decode(&body); err != nil || (body.Token == "") == (body.ID == "") {
 		return apiError(http.StatusBadRequest, `the body must be JSON: {"token": "…"} or {"id": "…"}`)
 	}
+	if body.ID != "" {
+		if err := checkTokenID(body.ID); err != nil {
+			return apiError(http.StatusBadRequest, "id: %w", err)
+		}
+	}
 	done := revoked{ID: body.ID}
 	if body.Token != "" {
 		verified, problem, err := openToken(a.app.verifier.Keyring(), body.Token, time.Now())

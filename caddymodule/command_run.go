@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
@@ -49,7 +45,7 @@ type runFlags struct {
 	taskFlags
 	method, path, data string
 	headers            []string
-	include            bool
+	include, integrity bool
 }
 
 func runCommand() *cobra.Command {
@@ -61,11 +57,17 @@ func runCommand() *cobra.Command {
 Runs the webtask of a file on one request, in this process, and prints the body
 of its answer. What it prints with console goes to the standard error. The
 session it writes is forgotten. The exit status is 0 if the answer's is below
-400, else 1.`,
+400, else 1.
+
+With --integrity it runs nothing, and prints the digest of every byte that would
+have run, imports included: the value of the option integrity of a route.`,
 		Example: `  $ caddy webtask run hello.js
   $ caddy webtask run hello.js -i --path '/?name=you' --secret API_KEY=@key.txt`,
 		Args: exactArgs("a file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.integrity {
+				return printIntegrity(cmd, args[0])
+			}
 			answer := &printedAnswer{out: cmd.OutOrStdout(), include: f.include, header: http.Header{}}
 			if err := f.run(cmd, args[0], answer); err != nil {
 				return err
@@ -82,6 +84,7 @@ session it writes is forgotten. The exit status is 0 if the answer's is below
 	cmd.Flags().StringArrayVarP(&f.headers, "header", "H", nil, "A header of the request: `NAME: VALUE`")
 	cmd.Flags().StringVarP(&f.data, "data", "d", "", "Body of the request; @FILE for that of a file, @- for the standard input")
 	cmd.Flags().BoolVarP(&f.include, "include", "i", false, "Print the status and headers of the answer too")
+	cmd.Flags().BoolVar(&f.integrity, "integrity", false, "Print the digest of the code, for the option integrity, and run nothing")
 	return cmd
 }
 
@@ -116,6 +119,24 @@ func (f *runFlags) run(cmd *cobra.Command, file string, answer *printedAnswer) e
 	return e.Serve(answer, request, &edge.Route{Task: task}, info, func(http.ResponseWriter, *http.Request) error {
 		return errors.New("the task was not run")
 	})
+}
+
+// printIntegrity prints what pins the code of a file.
+func printIntegrity(cmd *cobra.Command, file string) error {
+	code := &Code{File: file}
+	if err := code.checkFile(); err != nil {
+		return err
+	}
+	ref, err := code.ref()
+	if err != nil {
+		return err
+	}
+	digest, err := (&serverConfig{app: new(App)}).integrity(cmd.Context(), ref)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), digest)
+	return err
 }
 
 func (f *runFlags) edge(held *holdings, logger *zap.Logger, storePath string) (*edge.Edge, error) {
@@ -235,78 +256,3 @@ func (a *printedAnswer) Write(p []byte) (int, error) {
 
 // Flush implements http.Flusher; nothing is held back.
 func (a *printedAnswer) Flush() {}
-
-func serveCommand() *cobra.Command {
-	var task taskFlags
-	var listen string
-	var accessLog bool
-	cmd := &cobra.Command{
-		Use:   "serve [flags] <file>",
-		Short: "Serves a webtask, and uses each new version of it",
-		Long: `
-Serves the webtask of a file for every path, until it is stopped. A changed file
-is used from the next request on; one that does not compile leaves the last
-good version in use, and what is wrong with it is logged. Sessions are kept
-across restarts.`,
-		Example: `  $ caddy webtask serve hello.js
-  $ caddy webtask serve hello.js --listen :9000 --secret API_KEY=@key.txt`,
-		Args: exactArgs("a file"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			config, err := serveConfig(args[0], &task, listen, accessLog)
-			if err != nil {
-				return err
-			}
-			caddy.TrapSignals()
-			if err := caddy.Run(config); err != nil {
-				return err
-			}
-			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "Serving %s on %s\n", args[0], listen)
-			<-cmd.Context().Done()
-			return nil
-		},
-	}
-	task.add(cmd)
-	cmd.Flags().StringVarP(&listen, "listen", "l", "localhost:8080", "`Address` to listen on")
-	cmd.Flags().BoolVar(&accessLog, "access-log", false, "Log requests")
-	return cmd
-}
-
-func serveConfig(file string, f *taskFlags, listen string, accessLog bool) (*caddy.Config, error) {
-	secrets, err := assignments("secret", f.secrets, true)
-	if err != nil {
-		return nil, err
-	}
-	params, err := assignments("param", f.params, false)
-	if err != nil {
-		return nil, err
-	}
-	// The values are what they are: braces in them are no placeholders.
-	for _, values := range []map[string]string{secrets, params} {
-		for name, value := range values {
-			values[name] = strings.NewReplacer("{", `\{`, "}", `\}`).Replace(value)
-		}
-	}
-	server := &caddyhttp.Server{
-		Listen:      []string{listen},
-		ReadTimeout: caddy.Duration(time.Minute),
-		Routes: caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{
-			caddyconfig.JSONModuleObject(&Handler{Code: &Code{File: file}, Secrets: secrets, Params: params, Container: "@localhost"}, "handler", "webtask", nil),
-		}}},
-		AutoHTTPS: &caddyhttp.AutoHTTPSConfig{Disabled: true},
-	}
-	if accessLog {
-		server.Logs = new(caddyhttp.ServerLogConfig)
-	}
-	app := &App{
-		Store:       &Store{Engine: "file", Path: filepath.Join(caddy.AppDataDir(), "webtask", "serve.db")},
-		EgressAllow: f.allowed(),
-	}
-	persist := false
-	return &caddy.Config{
-		Admin: &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}},
-		AppsRaw: caddy.ModuleMap{
-			"http":    caddyconfig.JSON(caddyhttp.App{Servers: map[string]*caddyhttp.Server{"webtask": server}}, nil),
-			"webtask": caddyconfig.JSON(app, nil),
-		},
-	}, nil
-}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,15 @@ func TestCommandErrors(t *testing.T) {
 	if err := os.WriteFile(config, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	notJSON := filepath.Join(folder, "site.conf")
+	if err := os.WriteFile(notJSON, []byte("example.com"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	issue := func(args ...string) []string { return append([]string{"--config", config}, args...) }
 	for name, c := range map[string]struct {
 		cmd  *cobra.Command
@@ -131,7 +141,18 @@ func TestCommandErrors(t *testing.T) {
 		"run absent":        {runCommand(), []string{"/absent.js"}, "code: the file cannot be read"},
 		"run path":          {runCommand(), []string{config, "--path", "x"}, `--path: "x" is no path`},
 		"run header":        {runCommand(), []string{config, "--header", "x"}, "--header: write it as 'NAME: VALUE'"},
-		"no server running": {revokeCommand(), []string{"--address", "127.0.0.1:1", "abc"}, "asking the running server at 127.0.0.1:1"},
+		"rate form":         {issueCommand(), issue("--container", "a", "--rate", "100"), `--rate: "100" is no rate; write`},
+		"rate twice":        {issueCommand(), issue("--container", "a", "--container-rate", "1/day", "--container-rate", "2/day"), "--container-rate: the requests per day are given twice"},
+		"container flag":    {issueCommand(), issue("--url", "https://example.com/a.js"), "--container: "},
+		"adapter alone":     {issueCommand(), []string{"--adapter", "caddyfile"}, "--adapter needs the file it is for"},
+		"adapter unknown":   {issueCommand(), issue("--adapter", "yml"), `--adapter: "yml" is unknown`},
+		"no JSON":           {issueCommand(), []string{"--config", notJSON}, "name that with --adapter"},
+		"revoke garbage":    {revokeCommand(), []string{"garbage"}, "neither a token nor a token's id"},
+		"keygen absent":     {keygenCommand(), []string{"--output", "/absent/keys.json"}, "--output: /absent/keys.json cannot be written: no such file"},
+		"serve port":        {serveCommand(), []string{"--listen", "9000", config}, "write HOST:PORT or :PORT"},
+		"serve twice":       {serveCommand(), []string{"--listen", taken.Addr().String(), config}, "address in use; stop what listens there, or name another with --listen"},
+		"no server, remedy": {poolsCommand(), []string{"--address", "127.0.0.1:1"}, "start it with `caddy run`, or name its admin address with --address"},
+		"no server running": {revokeCommand(), []string{"--address", "127.0.0.1:1", strings.Repeat("a1", 16)}, "asking the running server at 127.0.0.1:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := command(t, c.cmd, "", c.args...)

@@ -1,16 +1,10 @@
 package caddymodule
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -35,6 +30,7 @@ type issueFlags struct {
 	configFlags
 	container, name, url, host, expires, integrity string
 	secrets, params, meta, net, limits             []string
+	rates, containerRates                          []string
 	depth, noSelfRevoke, parseBody                 int
 	mergeBody, master                              bool
 }
@@ -59,14 +55,19 @@ and nothing else. The running server need not be told of it.`,
 					return err
 				}
 				if f.integrity == "auto" {
-					if claims.Integrity, err = server.integrity(cmd.Context(), claims.URL); err != nil {
+					if claims.URL == "" {
+						return errors.New("--integrity auto: needs --url")
+					}
+					ref := webtask.CodeRef{Kind: webtask.CodeURL, Value: claims.URL}
+					if claims.Integrity, err = server.integrity(cmd.Context(), ref); err != nil {
 						return fmt.Errorf("--integrity auto: %w", err)
 					}
 				}
 				token, err := ring.Issue(claims, webtask.IssueOptions{Now: now, Rand: rand.Reader, AllowMaster: f.master})
 				if err != nil {
-					return err
+					return asFlag(err)
 				}
+				f.warn(cmd, server)
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), token)
 				return err
 			})
@@ -83,6 +84,8 @@ and nothing else. The running server need not be told of it.`,
 	flags.StringArrayVar(&f.meta, "meta", nil, "Metadata: `NAME=VALUE` (meta)")
 	flags.StringSliceVar(&f.net, "net", nil, "`Hosts` the code may call, of those that the server allows (net)")
 	flags.StringArrayVar(&f.limits, "lim", nil, "A limit, within the server's: `NAME=VALUE`, such as timeout=5s (lim)")
+	flags.StringArrayVar(&f.rates, "rate", nil, "How often the token may be used: `N/WINDOW`, such as 100/minute; windows are second, minute, hour, day, week and month (lts … lto)")
+	flags.StringArrayVar(&f.containerRates, "container-rate", nil, "The same, counted with the other tokens of the container: `N/WINDOW` (ls … lo)")
 	flags.StringVar(&f.expires, "expires", defaultExpiry, "How long it is valid: a `duration` such as 1h or 30d, or never (exp)")
 	flags.StringVar(&f.integrity, "integrity", "", "`Digest` of the code, sha256-…, or auto: fetch it now and pin it (integrity)")
 	flags.IntVar(&f.depth, "dd", 0, "How many generations of tokens may be derived from it (dd)")
@@ -123,6 +126,12 @@ func (f *issueFlags) claims(cmd *cobra.Command, now time.Time) (webtask.Claims, 
 			return claims, fmt.Errorf("--lim: %w", err)
 		}
 	}
+	if err := setRates("rate", &claims.RateLimit.Token, f.rates); err != nil {
+		return claims, err
+	}
+	if err := setRates("container-rate", &claims.RateLimit.Container, f.containerRates); err != nil {
+		return claims, err
+	}
 	if len(f.net) > 0 {
 		claims.Net = f.net
 	}
@@ -149,12 +158,55 @@ func (f *issueFlags) claims(cmd *cobra.Command, now time.Time) (webtask.Claims, 
 	return claims, nil
 }
 
-// integrity fetches code as the configured server would, and returns the
-// digest that pins it.
-func (s *serverConfig) integrity(ctx context.Context, url string) (string, error) {
-	if url == "" {
-		return "", errors.New("needs --url")
+func setRates(flag string, windows *webtask.RateWindows, given []string) error {
+	for _, rate := range given {
+		if err := windows.Set(rate); err != nil {
+			return fmt.Errorf("--%s: %w", flag, err)
+		}
 	}
+	return nil
+}
+
+// claimFlags are the flags of claims whose value Issue checks.
+var claimFlags = map[string]string{
+	"ten": "container", "jtn": "name", "url": "url", "host": "host", "pctx": "param", "ectx": "secret", "meta": "meta",
+	"net": "net", "integrity": "integrity", "exp": "expires", "dd": "dd", "pb": "pb", "master": "master",
+}
+
+// asFlag names the flag of the claim that an error is about.
+func asFlag(err error) error {
+	var wrong *webtask.FieldError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	claim, _, _ := strings.Cut(wrong.Field, ".")
+	flag, ok := claimFlags[claim]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("--%s: %w", flag, err)
+}
+
+// warn says what a token that can be made will not do.
+func (f *issueFlags) warn(cmd *cobra.Command, server *serverConfig) {
+	var notAllowed *source.NotAllowedError
+	var warning string
+	switch {
+	case f.master:
+		return
+	case f.url == "":
+		warning = "the token names no code, so that no route runs it; name the code with --url"
+	case errors.As(source.CheckURL(server.app.CodeAllow, f.url), &notAllowed):
+		warning = fmt.Sprintf("servers of this configuration will answer the token with 403: %v", notAllowed)
+	default:
+		return
+	}
+	_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "Warning:", warning)
+}
+
+// integrity loads code as the configured server would, and returns the digest
+// that pins it.
+func (s *serverConfig) integrity(ctx context.Context, ref webtask.CodeRef) (string, error) {
 	var held holdings
 	defer held.drop(zap.NewNop())
 	engine, err := holdEngine(&held, engineKey{})
@@ -170,175 +222,9 @@ func (s *serverConfig) integrity(ctx context.Context, url string) (string, error
 	if err != nil {
 		return "", err
 	}
-	bundle, err := loader.Load(ctx, webtask.CodeRef{Kind: webtask.CodeURL, Value: url}, "", s.app.Limits)
+	bundle, err := loader.Load(ctx, ref, "", s.app.Limits)
 	if err != nil {
 		return "", err
 	}
 	return bundle.Integrity, nil
-}
-
-func inspectCommand() *cobra.Command {
-	var config configFlags
-	var decrypt bool
-	cmd := &cobra.Command{
-		Use:   "inspect [flags] <token>",
-		Short: "Verifies a token and prints its claims",
-		Long: `
-Verifies a token with the keys that the configuration names, and prints its
-claims as JSON. A token given as - is read from the standard input, which keeps
-it out of the process list and the shell's history.`,
-		Args: exactArgs("a token"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			token, err := tokenArg(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			return config.withKeyring(cmd.Context(), func(_ *serverConfig, ring *webtask.Keyring) error {
-				verified, problem, err := openToken(ring, token, time.Now())
-				if err != nil {
-					return err
-				}
-				return printToken(cmd, verified, problem, decrypt)
-			})
-		},
-	}
-	config.add(cmd)
-	cmd.Flags().BoolVar(&decrypt, "decrypt", false, "Show the secrets too")
-	return cmd
-}
-
-// printToken prints the claims of a token, and on the standard error why it
-// would not be accepted now.
-func printToken(cmd *cobra.Command, verified *webtask.Verified, problem error, decrypt bool) error {
-	claims, err := verified.Inspect(decrypt)
-	if err != nil {
-		return err
-	}
-	var indented bytes.Buffer
-	if err := json.Indent(&indented, claims, "", "  "); err != nil {
-		return fmt.Errorf("writing the claims: %w", err)
-	}
-	indented.WriteByte('\n')
-	if _, err := indented.WriteTo(cmd.OutOrStdout()); err != nil {
-		return err
-	}
-	if problem != nil {
-		_, err = fmt.Fprintln(cmd.ErrOrStderr(), "Note:", problem)
-	}
-	return err
-}
-
-func revokeCommand() *cobra.Command {
-	var admin adminFlags
-	cmd := &cobra.Command{
-		Use:   "revoke [flags] <token or id>",
-		Short: "Revokes a token at the running server",
-		Long: `
-Revokes a token, and every token derived from it: at the running server at once,
-and within 2 seconds at every server that shares its store. Give the token
-itself, - to read it from the standard input, or its id (claim jti).`,
-		Args: exactArgs("a token or its id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			token, err := tokenArg(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			request := revocation{ID: token}
-			if strings.Contains(token, ".") {
-				request = revocation{Token: token}
-			}
-			body, err := json.Marshal(request)
-			if err != nil {
-				return err
-			}
-			var done revoked
-			if err := admin.request(http.MethodPost, "/webtask/revoke", bytes.NewReader(body), &done); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.ErrOrStderr(), "Revoked", done.ID)
-			return err
-		},
-	}
-	admin.add(cmd)
-	return cmd
-}
-
-// tokenArg returns the token of a command line, or that of the standard input.
-func tokenArg(cmd *cobra.Command, arg string) (string, error) {
-	if arg != "-" {
-		return arg, nil
-	}
-	text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), 2*webtask.MaxTokenLength))
-	if err != nil {
-		return "", fmt.Errorf("reading the token: %w", err)
-	}
-	return strings.TrimSpace(string(text)), nil
-}
-
-func keygenCommand() *cobra.Command {
-	var rotate, output string
-	cmd := &cobra.Command{
-		Use:   "keygen [flags]",
-		Short: "Makes keys and prints them",
-		Long: `
-Prints a new set of keys (a JSON Web Key Set, RFC 7517) for the option keys.
-With --rotate it adds a new first key, which signs from then on, to those of a
-file; tokens of the other keys stay valid until their key is taken out.
-
-Whoever can read the keys can make every token and open every secret: keep them
-in a file that only the server's user can read.`,
-		Example: `  $ caddy webtask keygen --output /etc/caddy/webtask-keys.json
-  $ caddy webtask keygen --rotate webtask-keys.json --output webtask-keys.json`,
-		Args: exactArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ring, err := newKeyring(rotate)
-			if err != nil {
-				return err
-			}
-			text, err := ring.JWKS()
-			if err != nil {
-				return err
-			}
-			if output != "" {
-				return replaceFile(output, text)
-			}
-			_, err = cmd.OutOrStdout().Write(text)
-			return err
-		},
-	}
-	cmd.Flags().StringVar(&rotate, "rotate", "", "`File` whose keys are kept, after the new one")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "`File` to write instead of the standard output; only its owner will be able to read it")
-	return cmd
-}
-
-func newKeyring(rotate string) (*webtask.Keyring, error) {
-	if rotate == "" {
-		return webtask.GenerateKeyring(rand.Reader)
-	}
-	ring, err := readKeyringFile(rotate)
-	if err != nil {
-		return nil, err
-	}
-	return ring.Rotate(rand.Reader)
-}
-
-// replaceFile writes a file that only its owner can read, whole or not at all.
-func replaceFile(path string, text []byte) error {
-	// CreateTemp makes the file with mode 0600.
-	file, err := os.CreateTemp(filepath.Dir(path), ".webtask-keys-*")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	if err == nil {
-		err = file.Sync()
-	}
-	err = errors.Join(err, file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("writing the keys: %w", err), os.Remove(file.Name()))
-	}
-	return nil
 }

@@ -115,6 +115,9 @@ func TestTokenMode(t *testing.T) {
 	s.want("/any", 404, "next")
 
 	t.Run("revoke", func(t *testing.T) {
+		if status, body := s.adminDo(http.MethodPost, "/webtask/revoke", `{"id": "x"}`); status != 400 || !strings.Contains(body, "neither a token nor a token's id") {
+			t.Fatalf("revoking what is no id answered %d %s", status, body)
+		}
 		if status, body := s.adminDo(http.MethodPost, "/webtask/revoke", `{"token": "`+token+`"}`); status != 200 || !strings.Contains(body, `"until"`) {
 			t.Fatalf("revoking answered %d %s", status, body)
 		}

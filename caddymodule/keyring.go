@@ -27,7 +27,7 @@ const maxKeysSize = 1 << 20
 func readKeyringFile(path string) (*webtask.Keyring, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("keys: the file cannot be read: %w; make one with: caddy webtask keygen > %s && chmod 600 %[2]s", err, path)
+		return nil, fmt.Errorf("keys: the file cannot be read: %w; make one with: caddy webtask keygen --output %s", err, path)
 	}
 	defer file.Close()
 	info, err := file.Stat()

@@ -181,7 +181,7 @@ func TestDeriveNeverWidens(t *testing.T) {
 				continue
 			}
 			// The child may begin later than now.
-			child, err := ring.verify(token)
+			child, err := ring.Verify(token)
 			if err != nil {
 				t.Fatal(err)
 			}

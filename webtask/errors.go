@@ -44,9 +44,13 @@ type FieldError struct {
 	kind error // ErrClaims, ErrKeyring or nil
 }
 
-// Error returns "field: problem; remedy", after the kind of input if known.
+// Error returns "field: problem; remedy", after the kind of input if known. An
+// empty field is left out.
 func (e *FieldError) Error() string {
-	text := e.Field + ": " + e.Problem
+	text := e.Problem
+	if e.Field != "" {
+		text = e.Field + ": " + text
+	}
 	if e.Remedy != "" {
 		text += "; " + e.Remedy
 	}

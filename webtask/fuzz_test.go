@@ -39,7 +39,7 @@ func FuzzSignedPayload(f *testing.F) {
 	ring := newRing(f, 1)
 	for _, c := range []Claims{hello(), tenant(), {Master: true, Depth: 1}} {
 		token := issue(f, ring, c)
-		v, err := ring.verify(token)
+		v, err := ring.Verify(token)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func FuzzSignedPayload(f *testing.F) {
 	}
 	f.Add(`{"jti":"00000000000000000000000000000000","ten":"/^a{1,3}$/i","lim":{"memory":"1.5MiB"},"exp":"1800000000","net":["*.a.b:8"]}`)
 	f.Fuzz(func(t *testing.T, payload string) {
-		first, err := ring.verify(forge(ring, headerOf(ring), payload))
+		first, err := ring.Verify(forge(ring, headerOf(ring), payload))
 		if err != nil {
 			if !errors.Is(err, ErrTokenMalformed) {
 				t.Fatalf("error %v has no kind", err)
@@ -62,7 +62,7 @@ func FuzzSignedPayload(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := ring.verify(forge(ring, headerOf(ring), string(written)))
+		second, err := ring.Verify(forge(ring, headerOf(ring), string(written)))
 		if err != nil {
 			t.Fatalf("%s was accepted, but %s is not: %v", payload, written, err)
 		}

@@ -1,6 +1,12 @@
 package webtask
 
-import "time"
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // RateLimits are requests per window (claims ls lm lh ld lw lo for the
 // container, lts ltm lth ltd ltw lto for the token). Zero: unlimited.
@@ -25,15 +31,16 @@ type RateWindow struct {
 // rateWindows is the one table of windows, in the order of their claims.
 var rateWindows = []struct {
 	suffix string
+	name   string
 	period time.Duration
 	limit  func(*RateWindows) *int
 }{
-	{"s", time.Second, func(w *RateWindows) *int { return &w.Second }},
-	{"m", time.Minute, func(w *RateWindows) *int { return &w.Minute }},
-	{"h", time.Hour, func(w *RateWindows) *int { return &w.Hour }},
-	{"d", 24 * time.Hour, func(w *RateWindows) *int { return &w.Day }},
-	{"w", 7 * 24 * time.Hour, func(w *RateWindows) *int { return &w.Week }},
-	{"o", 30 * 24 * time.Hour, func(w *RateWindows) *int { return &w.Month }},
+	{"s", "second", time.Second, func(w *RateWindows) *int { return &w.Second }},
+	{"m", "minute", time.Minute, func(w *RateWindows) *int { return &w.Minute }},
+	{"h", "hour", time.Hour, func(w *RateWindows) *int { return &w.Hour }},
+	{"d", "day", 24 * time.Hour, func(w *RateWindows) *int { return &w.Day }},
+	{"w", "week", 7 * 24 * time.Hour, func(w *RateWindows) *int { return &w.Week }},
+	{"o", "month", 30 * 24 * time.Hour, func(w *RateWindows) *int { return &w.Month }},
 }
 
 // Windows returns the windows to count a request of the token id, in its
@@ -55,4 +62,30 @@ func appendWindows(windows []RateWindow, limits *RateWindows, key string) []Rate
 		}
 	}
 	return windows
+}
+
+// Set sets the limit of one window, written like 100/minute. The error is a
+// *FieldError without a Field.
+func (w *RateWindows) Set(text string) error {
+	count, name, _ := strings.Cut(text, "/")
+	n, err := strconv.Atoi(count)
+	wrong := &FieldError{
+		Problem: quote(text) + " is no rate",
+		Remedy:  "write a whole number of requests, a slash and one of second, minute, hour, day, week, month: 100/minute",
+	}
+	if err != nil || n < 1 || n > math.MaxInt32 {
+		return wrong
+	}
+	for _, window := range rateWindows {
+		if window.name != name {
+			continue
+		}
+		limit := window.limit(w)
+		if *limit != 0 {
+			return &FieldError{Problem: fmt.Sprintf("the requests per %s are given twice", name), Remedy: "give them once"}
+		}
+		*limit = n
+		return nil
+	}
+	return wrong
 }

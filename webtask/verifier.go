@@ -77,7 +77,7 @@ func (v *Verifier) Open(token string, now time.Time) (*Verified, error) {
 	verified, ok := state.cache.GetIfPresent(token)
 	if !ok {
 		var err error
-		if verified, err = state.ring.verify(token); err != nil {
+		if verified, err = state.ring.Verify(token); err != nil {
 			return nil, err
 		}
 		// Concurrent first requests must agree on one, for what is attached.

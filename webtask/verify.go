@@ -1,6 +1,7 @@
 package webtask
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"strings"
@@ -28,7 +29,7 @@ type Verified struct {
 // ErrTokenMalformed, ErrTokenUnverified, ErrTokenNotYetValid, ErrTokenExpired;
 // they never hold the token. A Verifier does the same with a cache.
 func (k *Keyring) Open(token string, now time.Time) (*Verified, error) {
-	v, err := k.verify(token)
+	v, err := k.Verify(token)
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +39,9 @@ func (k *Keyring) Open(token string, now time.Time) (*Verified, error) {
 	return v, nil
 }
 
-// verify does what does not depend on the time.
-func (k *Keyring) verify(token string) (*Verified, error) {
+// Verify is Open for those who look at tokens, or revoke them: what it returns
+// may have expired, or not be valid yet; ValidAt says.
+func (k *Keyring) Verify(token string) (*Verified, error) {
 	payload, key, err := k.openJWS(token)
 	if err != nil {
 		return nil, err
@@ -52,7 +54,7 @@ func (k *Keyring) verify(token string) (*Verified, error) {
 	if err := v.claims.check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTokenMalformed, err)
 	}
-	if !validID(v.claims.ID) {
+	if !ValidID(v.claims.ID) {
 		return nil, fmt.Errorf("%w: it has no id (jti) of 32 hex digits", ErrTokenMalformed)
 	}
 	v.containers, _ = parseContainers(v.claims.Container)
@@ -67,8 +69,27 @@ func (k *Keyring) verify(token string) (*Verified, error) {
 	return v, nil
 }
 
-func validID(id string) bool {
+// ValidID reports whether id has the form of a token's id (jti).
+func ValidID(id string) bool {
 	return len(id) == 32 && strings.Trim(id, "0123456789abcdef") == ""
+}
+
+// ReadUnverified returns what a token says, and the id of the key that it says
+// it is signed by. Nothing of it is verified: anybody may have written it. It is
+// for showing a token whose key is gone, and for nothing that trusts it.
+func ReadUnverified(token string) (claims *Claims, kid string, err error) {
+	header, rest, _ := strings.Cut(token, ".")
+	body, _, _ := strings.Cut(rest, ".")
+	kid, ok := parseHeader(header)
+	payload, err := base64.RawURLEncoding.DecodeString(body)
+	if !ok || err != nil || len(token) > MaxTokenLength {
+		return nil, "", fmt.Errorf("%w: it is not of the form that this edge issues", ErrTokenMalformed)
+	}
+	claims = new(Claims)
+	if err := readClaims(claims, payload, true); err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ErrTokenMalformed, err)
+	}
+	return claims, kid, nil
 }
 
 // ValidAt checks nbf and exp (RFC 7519 §4.1.4, §4.1.5): a token is valid from

@@ -31,6 +31,26 @@ func parseAllow(patterns []string) (allowList, error) {
 	return list, nil
 }
 
+// CheckAllow reports what is wrong with patterns of Options.Allow.
+func CheckAllow(patterns []string) error {
+	_, err := parseAllow(patterns)
+	return err
+}
+
+// CheckURL reports whether a loader with these patterns would load the code of
+// a URL; if not, the error is a *NotAllowedError.
+func CheckURL(patterns []string, text string) error {
+	list, err := parseAllow(patterns)
+	if err != nil {
+		return err
+	}
+	u, err := parseCodeURL(text)
+	if err != nil {
+		return err
+	}
+	return list.check(u)
+}
+
 func parseAllowPattern(text string) (allowPattern, error) {
 	var p allowPattern
 	u, err := url.Parse(text)
