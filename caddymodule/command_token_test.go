@@ -87,7 +87,9 @@ func TestInspectShowsWhatIsNotValidNow(t *testing.T) {
 	})
 	t.Run("tampered with", func(t *testing.T) {
 		token := f.sign(t, claims, now)
-		out, _, err := command(t, inspectCommand(), "", "--config", f.config, token[:len(token)-1]+"A")
+		signed := strings.LastIndexByte(token, '.')
+		forged := token[:signed+1] + strings.Repeat("A", len(token)-signed-1)
+		out, _, err := command(t, inspectCommand(), "", "--config", f.config, forged)
 		if err == nil || out != "" {
 			t.Errorf("inspecting gave %v and %s", err, out)
 		}
