@@ -286,7 +286,8 @@ func (c *call) endOf(payload []byte, stream uint32) error {
 	case len(payload) == 0:
 		return io.EOF
 	case stream == 0:
-		return decodeFailure(payload, c.spec.Container, c.failure)
+		_, err := decodeFailure(payload, c.spec.Container, c.failure)
+		return err
 	default:
 		return errors.New("the script's body broke off")
 	}

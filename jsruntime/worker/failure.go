@@ -77,6 +77,7 @@ type failure struct {
 	Host   uint64                `json:"host,omitempty"`  // number of the edge's own error behind it
 	Known  int                   `json:"known,omitempty"` // sentinel
 	Text   string                `json:"text,omitempty"`
+	Wait   time.Duration         `json:"wait,omitempty"` // for an isolate
 }
 
 type scriptFailure struct {
@@ -91,8 +92,11 @@ type scriptFailure struct {
 }
 
 // putFailure encodes an error of the runtime, in the worker.
-func putFailure(b []byte, err error) []byte {
-	var f failure
+func putFailure(b []byte, err error) []byte { return putFailed(b, err, 0) }
+
+// putFailed is putFailure for a request that waited for an isolate.
+func putFailed(b []byte, err error, wait time.Duration) []byte {
+	f := failure{Wait: wait}
 	var script *jsruntime.ScriptError
 	var queue *jsruntime.QueueError
 	var host *hostError
@@ -120,11 +124,15 @@ func putFailure(b []byte, err error) []byte {
 
 // decodeFailure is the edge's end of putFailure. own returns the edge's error
 // of a number, nil if there is none.
-func decodeFailure(payload []byte, container string, own func(uint64) error) error {
+func decodeFailure(payload []byte, container string, own func(uint64) error) (wait time.Duration, err error) {
 	var f failure
 	if err := json.Unmarshal(payload, &f); err != nil {
-		return violation("failure: %v", err)
+		return 0, violation("failure: %v", err)
 	}
+	return min(max(f.Wait, 0), time.Hour), f.error(container, own)
+}
+
+func (f *failure) error(container string, own func(uint64) error) error {
 	var cause error
 	if f.Host != 0 {
 		cause = own(f.Host)

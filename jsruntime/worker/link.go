@@ -188,13 +188,16 @@ func (c *call) result(o outcome) (*jsruntime.Response, error) {
 		return nil, o.err
 	}
 	if o.frame.kind == kindFailure {
-		return nil, c.checked(decodeFailure(o.frame.payload, c.spec.Container, c.failure))
+		wait, err := decodeFailure(o.frame.payload, c.spec.Container, c.failure)
+		c.req.QueueWait = wait
+		return nil, c.checked(err)
 	}
 	d := decoder{rest: o.frame.payload}
-	resp := d.response()
+	resp, wait := d.response()
 	if err := d.end(); err != nil {
 		return nil, c.checked(err)
 	}
+	c.req.QueueWait = wait
 	if limit := c.spec.Limits.ResponseBody; limit > 0 && int64(len(resp.Bytes)) > limit {
 		return nil, c.checked(violation("a body beyond its limit"))
 	}

@@ -105,7 +105,7 @@ const (
 // maxInline is the longest body that comes with its head.
 const maxInline = 64 << 10
 
-func putResponse(b []byte, resp *jsruntime.Response, flags uint64) []byte {
+func putResponse(b []byte, resp *jsruntime.Response, wait time.Duration, flags uint64) []byte {
 	if resp.PassThrough {
 		flags |= responsePassThrough
 	}
@@ -115,7 +115,7 @@ func putResponse(b []byte, resp *jsruntime.Response, flags uint64) []byte {
 	b = putUint(putUint(b, flags), uint64(resp.Status))
 	b = putString(b, resp.ContentType)
 	b = putHeader(b, resp.Header)
-	b = putInt(b, resp.BodyLength)
+	b = putUint(putInt(b, resp.BodyLength), uint64(wait))
 	if flags&responseStream == 0 {
 		b = putBytes(b, resp.Bytes)
 	}
@@ -131,15 +131,16 @@ func responseFlags(payload []byte) uint64 {
 	return d.uint()
 }
 
-func (d *decoder) response() *jsruntime.Response {
+func (d *decoder) response() (resp *jsruntime.Response, wait time.Duration) {
 	flags := d.uint()
-	resp := &jsruntime.Response{
+	resp = &jsruntime.Response{
 		Status:      int(d.uint32()),
 		ContentType: d.string(),
 		Header:      d.header(),
 		BodyLength:  d.int(),
 		PassThrough: flags&responsePassThrough != 0,
 	}
+	wait = d.wait()
 	if flags&responseStream == 0 {
 		resp.Bytes = d.bytes()
 		resp.BodyLength = int64(len(resp.Bytes))
@@ -151,8 +152,11 @@ func (d *decoder) response() *jsruntime.Response {
 		d.json(resp.Session)
 		checkChange(d, resp.Session)
 	}
-	return resp
+	return resp, wait
 }
+
+// wait is how long a request waited for an isolate.
+func (d *decoder) wait() time.Duration { return time.Duration(min(d.uint(), uint64(time.Hour))) }
 
 // checkChange refuses what an isolate does not set: the Host adds it.
 func checkChange(d *decoder, change *webtask.SessionChange) {

@@ -130,7 +130,7 @@ func (s *served) run(m *specMessage) {
 	}
 	if err != nil {
 		s.forget()
-		_ = s.child.out.send(kindFailure, s.number, func(b []byte) []byte { return putFailure(b, err) })
+		_ = s.child.out.send(kindFailure, s.number, func(b []byte) []byte { return putFailed(b, err, s.request.QueueWait) })
 		return
 	}
 	body := resp.Body
@@ -157,7 +157,7 @@ func (s *served) run(m *specMessage) {
 	}
 	s.headSent = true
 	// Under the mutex: kindDone comes after it.
-	err = s.child.out.send(kindResponse, s.number, func(b []byte) []byte { return putResponse(b, resp, flags) })
+	err = s.child.out.send(kindResponse, s.number, func(b []byte) []byte { return putResponse(b, resp, s.request.QueueWait, flags) })
 	s.mu.Unlock()
 	if body == nil {
 		return

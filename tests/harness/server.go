@@ -129,9 +129,10 @@ func Prepare(t testing.TB, cfg Config) *Server {
 	return s
 }
 
-// expand puts the store into a Caddyfile. An environment variable would do so
-// too, but move the lines that messages name.
+// expand puts the store and the isolation into a Caddyfile. Environment
+// variables would do so too, but move the lines that messages name.
 func (s *Server) expand(caddyfile string) string {
+	caddyfile = strings.ReplaceAll(caddyfile, "isolation "+IsolationNone, "isolation "+isolation)
 	return strings.ReplaceAll(caddyfile, "{$STORE}", s.store)
 }
 
