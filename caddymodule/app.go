@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/webtask-edge/caddy-webtask/edge"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -126,12 +127,19 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.life.begin(func() { go a.giveBack() })
 
 	if err := a.check(); err != nil {
-		return err
+		return inGlobalOption(err)
 	}
 	if err := metrics.register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	return a.hold()
+	return inGlobalOption(a.hold())
+}
+
+func inGlobalOption(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the global option webtask: %w", err)
 }
 
 // check reports what is wrong with the configuration by itself.
@@ -149,6 +157,11 @@ func (a *App) check() error {
 	}
 	if a.Queue != nil && (a.Queue.Length < 0 || a.Queue.Wait < 0) {
 		return errors.New("queue: length and wait cannot be negative")
+	}
+	for _, check := range []error{checkEgress(a.EgressAllow), source.CheckAllow(a.CodeAllow), edge.CheckRunDomain(a.RunDomain)} {
+		if check != nil {
+			return check
+		}
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/webtask-edge/caddy-webtask/edge"
+	"github.com/webtask-edge/caddy-webtask/egress"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -111,8 +113,11 @@ var appOptions = append([]option[*App]{
 		name: "code_allow", syntax: "<urls...>", dflt: "any https URL", repeats: true,
 		parse: func(d *caddyfile.Dispenser, a *App) error {
 			urls, err := someArgs(d)
+			if err != nil {
+				return err
+			}
 			a.CodeAllow = append(a.CodeAllow, urls...)
-			return err
+			return wrapped(d, source.CheckAllow(urls))
 		},
 	},
 	{
@@ -140,14 +145,16 @@ var appOptions = append([]option[*App]{
 				return d.Err("option egress takes allow and what may be reached: egress allow api.example.com *.internal:8080 10.1.0.0/16")
 			}
 			a.EgressAllow = append(a.EgressAllow, args[1:]...)
-			return nil
+			return wrapped(d, checkEgress(args[1:]))
 		},
 	},
 	{
 		name: "run_domain", syntax: "*.<domain>", dflt: "none",
 		parse: func(d *caddyfile.Dispenser, a *App) (err error) {
-			a.RunDomain, err = oneArg(d)
-			return err
+			if a.RunDomain, err = oneArg(d); err != nil {
+				return err
+			}
+			return wrapped(d, edge.CheckRunDomain(a.RunDomain))
 		},
 	},
 	{
@@ -158,6 +165,21 @@ var appOptions = append([]option[*App]{
 		},
 	},
 }, limitOptions((*App).limits, defaultLimit)...)
+
+// wrapped returns an error with the place in the Caddyfile.
+func wrapped(d *caddyfile.Dispenser, err error) error {
+	if err == nil {
+		return nil
+	}
+	return d.WrapErr(err)
+}
+
+func checkEgress(rules []string) error {
+	if _, err := egress.ParsePolicy(rules); err != nil {
+		return fmt.Errorf("egress allow: %w", err)
+	}
+	return nil
+}
 
 func (a *App) limits() *webtask.Limits { return &a.Limits }
 

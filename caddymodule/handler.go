@@ -120,7 +120,18 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the configuration and resolves secrets.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	at := placeUnderway(ctx.Modules())
+	if err := h.provision(ctx, at); err != nil {
+		return h.at(at, err)
+	}
+	return nil
+}
+
+func (h *Handler) provision(ctx caddy.Context, at place) error {
 	if err := h.check(); err != nil {
+		return err
+	}
+	if err := h.checkPlace(at); err != nil {
 		return err
 	}
 	if h.Code != nil {
@@ -139,7 +150,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.secrets, h.params = secrets, params
 	if literal != nil {
 		ctx.Logger().Warn("the configuration itself holds secrets of a webtask; anyone who can read the configuration sees them",
-			zap.Strings("secrets", literal), zap.String("instead", "{env.NAME} or {file./absolute/path}"))
+			zap.String("route", at.String()), zap.Strings("secrets", literal), zap.String("instead", "{env.NAME} or {file./absolute/path}"))
 	}
 	app, err := ctx.App("webtask")
 	if err != nil {
@@ -308,7 +319,7 @@ func (a *App) warm(ctx context.Context) {
 		// The loader logs what is wrong with a file, code frame and all. The
 		// site starts nevertheless: one task's mistake is no reason to be down.
 		if _, err := a.loader.Load(ctx, h.ref, h.Integrity, a.Limits); err != nil {
-			a.logger.Error("code of a webtask cannot be run yet", zap.Error(err))
+			a.logger.Error("code of a webtask cannot be run yet", append(edge.RouteFields(h.bound.Load().route), zap.Error(err))...)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -66,6 +68,68 @@ func TestFileIsPickedUp(t *testing.T) {
 		return strings.Contains(s.log(), "a.js:1")
 	})
 	s.want("/", 200, "second version")
+}
+
+// TestHalfSavedFile wants the last good version of a file in use while what is
+// there cannot have a handler, or nothing is there.
+func TestHalfSavedFile(t *testing.T) {
+	s := newServer(t, map[string]string{"a.js": `module.exports = cb => cb(null, 'good')`, "m.js": `export default () => new Response('good')`})
+	s.mustLoad("", "webtask /a {\n code a.js\n}\nwebtask /m {\n code m.js\n}")
+	s.want("/a", 200, "good")
+	s.want("/m", 200, "good")
+	for path, halves := range map[string][]string{
+		"/a": {"", "const half = 1"},
+		"/m": {"", "export const half = 1"},
+	} {
+		for _, half := range halves {
+			before := len(s.logged("changed code is not usable"))
+			s.write(path[1:]+".js", half)
+			await(t, func() bool {
+				s.want(path, 200, "good")
+				return len(s.logged("changed code is not usable")) > before
+			})
+		}
+	}
+	if err := os.Remove(filepath.Join(s.folder, "a.js")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool {
+		s.want("/a", 200, "good")
+		return len(s.logged("code file is gone, serving its last good version")) == 1
+	})
+	s.write("a.js", `module.exports = cb => cb(null, 'better')`)
+	await(t, func() bool { _, body, _ := s.get("/a"); return strings.Contains(body, "better") })
+}
+
+// TestLimitsThatDoNotCount wants to hear of a route's limit that is larger than
+// the server's, when it starts and when it is exceeded.
+func TestLimitsThatDoNotCount(t *testing.T) {
+	s := newServer(t, map[string]string{"a.js": `module.exports = (ctx, cb) => cb(null, ctx.body)`})
+	s.mustLoad("request_body 8B\n timers 10", `
+	webtask /wide/* {
+		code a.js
+		request_body 1MiB
+		timers 5
+	}
+	webtask /narrow {
+		code a.js
+		request_body 4B
+	}
+	respond none
+	`)
+	entries := s.logged("is larger than the server's")
+	if len(entries) != 1 || entries[0]["route"] != "127.0.0.1 /wide/*" || entries[0]["limit"] != "request_body" || entries[0]["directive"] != "1MiB" || entries[0]["global"] != "8" {
+		t.Errorf("warnings are %v, want one of request_body", entries)
+	}
+	for path, want := range map[string]string{
+		"/wide/x": "limit request_body of 8 B; the option request_body of the global option webtask raises it",
+		"/narrow": "limit request_body of 4 B; the option request_body of the route's directive webtask raises it",
+	} {
+		status, body, _, err := s.try("http://127.0.0.1:"+s.port+path, http.MethodPost, `{"a": "more than eight bytes"}`, "Content-Type: application/json")
+		if err != nil || status != 413 || !strings.Contains(body, want) {
+			t.Errorf("%s answered %d %s (%v), want %q", path, status, body, err, want)
+		}
+	}
 }
 
 func TestTokenMode(t *testing.T) {

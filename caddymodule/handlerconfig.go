@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/webtask-edge/caddy-webtask/egress"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -130,6 +131,11 @@ func (h *Handler) check() error {
 	}
 	if _, err := h.Code.ref(); err != nil {
 		return err
+	}
+	if h.Integrity != "" {
+		if err := source.CheckIntegrity(h.Integrity); err != nil {
+			return fmt.Errorf("integrity: %w", err)
+		}
 	}
 	if _, err := egress.ParsePolicy(h.Net); err != nil {
 		return fmt.Errorf("net: %w", err)

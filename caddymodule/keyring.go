@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -46,6 +47,9 @@ func readKeyringFile(path string) (*webtask.Keyring, error) {
 }
 
 func parseKeyring(from string, text []byte) (*webtask.Keyring, error) {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, fmt.Errorf("keys: %s is empty; remove it, and make keys with: caddy webtask keygen --output FILE", from)
+	}
 	ring, err := webtask.ParseKeyring(text)
 	if err != nil {
 		return nil, fmt.Errorf("keys: %s: %w", from, err)

@@ -1,10 +1,9 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -16,8 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/templates"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
-
-	"github.com/webtask-edge/caddy-webtask/edge"
 )
 
 // place is where in a server's routes a handler stands.
@@ -25,6 +22,7 @@ type place struct {
 	server      string   // the server's first listen address
 	logged      bool     // the server has an access log
 	hosts       []string // of the nearest host matcher
+	paths       []string // of the nearest path matcher
 	processors  []string // handlers before it that process what it answers
 	authHeaders []string // request headers that auth handlers before it set
 }
@@ -83,12 +81,22 @@ func (a *App) warnOfLogs(server *caddyhttp.Server, hosts map[string]bool) {
 	}
 	for _, logger := range unredactedLogs(a.ctx, loggersOf(server.Logs, hosts)) {
 		a.logger.Warn("an access log of a server that accepts webtask tokens does not redact them; use `log { format webtask }`",
-			zap.String("logger", logger), zap.Strings("listen", server.Listen))
+			zap.String("logger", logger), zap.Strings("sites", siteNames(hosts)), zap.Strings("listen", server.Listen))
 	}
+}
+
+// siteNames returns the hosts of sites; one without host is `*`.
+func siteNames(hosts map[string]bool) []string {
+	names := sorted(slices.Collect(maps.Keys(hosts)))
+	for i, name := range names {
+		names[i] = cmp.Or(name, "*")
+	}
+	return names
 }
 
 // walker walks the routes of one server.
 type walker struct {
+	looking    bool // and tells handlers nothing
 	app        *App
 	server     *caddyhttp.Server
 	invoked    []string        // named routes that are being walked
@@ -98,22 +106,19 @@ type walker struct {
 // routes walks a list in the order that requests do. It returns the place of
 // what follows the list: handlers of a list go on to wrap what comes after it.
 func (w *walker) routes(list caddyhttp.RouteList, at place) (after place, err error) {
-	inGroup := map[string]place{} // what each group's routes add, for those outside it
+	beside := map[string]place{} // of each group: what all routes but its own add
 	after = at
 	for _, route := range list {
 		before := after
 		if route.Group != "" {
 			// Of a group only the first matching route runs: the others wrap
 			// neither it nor what is in it.
-			if _, ok := inGroup[route.Group]; !ok {
-				inGroup[route.Group] = after
+			if _, ok := beside[route.Group]; !ok {
+				beside[route.Group] = after
 			}
-			before = inGroup[route.Group]
+			before = beside[route.Group]
 		}
-		if hosts := hostsOf(route.MatcherSets); hosts != nil {
-			before.hosts = hosts
-		}
-		inside := before
+		inside := before.matched(route.MatcherSets)
 		for _, handler := range route.Handlers {
 			if inside, err = w.handler(handler, inside); err != nil {
 				return at, err
@@ -122,16 +127,41 @@ func (w *walker) routes(list caddyhttp.RouteList, at place) (after place, err er
 		if route.Terminal {
 			continue // nothing follows it
 		}
-		after.processors = union(after.processors, inside.processors)
-		after.authHeaders = union(after.authHeaders, inside.authHeaders)
+		after = after.wrapped(inside)
+		for group, other := range beside {
+			if group != route.Group {
+				beside[group] = other.wrapped(inside)
+			}
+		}
 	}
 	return after, nil
+}
+
+// matched returns the place of handlers behind matchers.
+func (at place) matched(sets caddyhttp.MatcherSets) place {
+	if hosts := hostsOf(sets); hosts != nil {
+		at.hosts = hosts
+	}
+	if paths := pathsOf(sets); paths != nil {
+		at.paths = paths
+	}
+	return at
+}
+
+// wrapped returns the place with the handlers that wrap another, too.
+func (at place) wrapped(by place) place {
+	at.processors = union(at.processors, by.processors)
+	at.authHeaders = union(at.authHeaders, by.authHeaders)
+	return at
 }
 
 // handler looks at one handler and returns the place of the next.
 func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at place) (place, error) {
 	switch handler := handler.(type) {
 	case *Handler:
+		if w.looking {
+			return at, nil
+		}
 		if handler.Code == nil {
 			w.acceptsTokens(at.hosts)
 		}
@@ -207,114 +237,6 @@ func (w *walker) responses(handlers []caddyhttp.ResponseHandler, at place) error
 		}
 	}
 	return nil
-}
-
-// hostsOf returns the names of the host matchers of a route, or nil.
-func hostsOf(sets caddyhttp.MatcherSets) []string {
-	var hosts []string
-	for _, set := range sets {
-		for _, matcher := range set {
-			if names, ok := matcher.(*caddyhttp.MatchHost); ok {
-				hosts = append(hosts, *names...)
-			}
-		}
-	}
-	return hosts
-}
-
-// copiedHeaders returns the request headers that the response routes of a
-// reverse_proxy set.
-func copiedHeaders(handlers []caddyhttp.ResponseHandler) []string {
-	var names []string
-	var visit func(caddyhttp.RouteList)
-	visit = func(routes caddyhttp.RouteList) {
-		for _, route := range routes {
-			for _, handler := range route.Handlers {
-				switch handler := handler.(type) {
-				case *headers.Handler:
-					names = append(names, identityHeaders(handler)...)
-				case *caddyhttp.Subroute:
-					visit(handler.Routes)
-				}
-			}
-		}
-	}
-	for _, response := range handlers {
-		visit(response.Routes)
-	}
-	return names
-}
-
-// identitySources begin the placeholders that say who a client is.
-var identitySources = []string{"{http.auth.", "{http.reverse_proxy.header.", "{http.request.tls.client."}
-
-// identityHeaders returns the request headers that a `request_header` handler
-// sets from who the client is. They are meant for the site's own code.
-func identityHeaders(handler *headers.Handler) []string {
-	if handler.Request == nil {
-		return nil
-	}
-	var names []string
-	for _, fields := range []http.Header{handler.Request.Set, handler.Request.Add} {
-		for name, values := range fields {
-			text := strings.Join(values, " ")
-			if slices.ContainsFunc(identitySources, func(source string) bool { return strings.Contains(text, source) }) {
-				names = append(names, http.CanonicalHeaderKey(name))
-			}
-		}
-	}
-	return names
-}
-
-// bind tells a handler where it stands. What it is told first holds: a named
-// route may be invoked from several places.
-func (h *Handler) bind(at place) error {
-	if h.Code == nil && !h.TrustResponses && at.processors != nil {
-		return fmt.Errorf("webtask in token mode stands under %s, which would process what tasks answer: whoever can make a token could run it; "+
-			"keep them apart with `handle` blocks, or write trust_responses in the block of webtask if everybody who can make tokens is trusted with it",
-			strings.Join(at.processors, " and "))
-	}
-	if h.bound.Load() != nil {
-		return nil
-	}
-	bound := &boundRoute{
-		route: &edge.Route{
-			Trusted:    h.Trusted,
-			Limits:     h.Limits,
-			ErrorsPass: h.Errors == "pass",
-		},
-		authHeaders: at.authHeaders,
-		logged:      at.logged,
-	}
-	label := h.Container
-	if h.Code == nil {
-		bound.route.Container = h.Container
-		if label == "" {
-			label = "*"
-		}
-	} else {
-		if label == "" {
-			label = at.container()
-		}
-		task, err := h.task(label)
-		if err != nil {
-			return err
-		}
-		bound.route.Task = task
-	}
-	bound.metrics = metrics.route(label)
-	h.bound.CompareAndSwap(nil, bound)
-	return nil
-}
-
-// container returns the default container of a route at that place. The
-// alphabetically first of several hosts is one that does not change with the
-// order in which they are written.
-func (at place) container() string {
-	if len(at.hosts) > 0 {
-		return "@" + slices.Min(at.hosts)
-	}
-	return "@" + at.server
 }
 
 func (a *App) addHandler(h *Handler) {

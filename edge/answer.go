@@ -190,7 +190,7 @@ func answerRun(err error) *Answer {
 	case errors.As(err, &queue):
 		return &Answer{
 			Status: http.StatusServiceUnavailable, Source: SourceProxy, Outcome: OutcomeOverload, RetryAfter: queue.RetryAfter,
-			Message: "All isolates of the container are busy. Try again later.",
+			Message: "All isolates of the container are busy, and no place in its queue is free, or the wait in it was too long. Try again later. The options isolates and queue raise how many there are and how long requests wait.",
 		}
 	case errors.As(err, &crash) && crash.Alone:
 		return &Answer{

@@ -35,7 +35,7 @@ func answerCode(err error) *Answer {
 		a.Message = "Compilation failed: " + place(compile) + compile.Message
 	case errors.As(err, &integrity):
 		a.Status = http.StatusBadGateway
-		a.Message = "The webtask's code is not the code that its integrity pins. Restore it, or have a new token issued."
+		a.Message = "The webtask's code is not the code that its integrity pins. Restore the code, or pin the new code: in the token, or in the option integrity of the route."
 	case errors.As(err, &allowed):
 		a.Status = http.StatusForbidden
 		a.Message = "The webtask's code may not come from there: " + allowed.Reason

@@ -103,13 +103,8 @@ func zapLevel(level jsruntime.LogLevel) zapcore.Level {
 
 // logFields says which request of which task it is.
 func (c *call) logFields() []zap.Field {
-	task := c.plan.task
-	fields := make([]zap.Field, 0, 5)
-	fields = append(fields, zap.String("container", task.Container), zap.String("id", task.ID), zap.String("request_id", c.request.ID))
-	if task.Name != "" {
-		fields = append(fields, zap.String("task", task.Name))
-	}
-	return fields
+	fields := make([]zap.Field, 0, 7) // the caller adds one
+	return append(taskFields(fields, c.plan.task), zap.String("request_id", c.request.ID))
 }
 
 // ended reports that the request is over, whatever ctx ended for.

@@ -64,15 +64,21 @@ func (p *Programs) Program(ctx context.Context, bundle *source.Bundle) (*jsrunti
 	}
 	return p.cache.Get(context.WithoutCancel(ctx), key, otter.LoaderFunc[programKey, *jsruntime.Program](
 		func(ctx context.Context, _ programKey) (*jsruntime.Program, error) {
-			return p.runner.Compile(ctx, jsruntime.Script{
-				Name: bundle.Name, Code: bundle.Code, Map: bundle.Map, ESM: bundle.ESM, Digest: bundle.Digest,
-			})
+			return p.runner.Compile(ctx, scriptOf(bundle))
 		}))
 }
 
-// Check reports whether a bundle compiles. It is what source.Options.Check
-// wants, so that a version which does not compile replaces none that does.
+// Check reports whether a bundle compiles, and may have a handler. It is what
+// source.Options.Check wants, so that a version which cannot be run replaces
+// none that can: a file that is being saved is empty for a moment.
 func (p *Programs) Check(ctx context.Context, bundle *source.Bundle) error {
+	if err := jsruntime.CheckHandler(scriptOf(bundle)); err != nil {
+		return err
+	}
 	_, err := p.Program(ctx, bundle)
 	return err
+}
+
+func scriptOf(bundle *source.Bundle) jsruntime.Script {
+	return jsruntime.Script{Name: bundle.Name, Code: bundle.Code, Map: bundle.Map, ESM: bundle.ESM, Digest: bundle.Digest}
 }

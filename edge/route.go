@@ -12,6 +12,9 @@ import (
 // directive and keep it: the edge remembers on it what it resolved. It must
 // not be copied or changed after its first use.
 type Route struct {
+	// Name is what the operator knows the route by, for logs: site and path.
+	Name string
+
 	// Task is what a route-bound directive runs. Nil: token mode, in which the
 	// request's token names it and requests without one pass on.
 	Task *webtask.Task

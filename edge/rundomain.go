@@ -22,6 +22,12 @@ func parseRunDomain(pattern string) (runDomain, error) {
 	return runDomain{suffix: "." + strings.ToLower(rest)}, nil
 }
 
+// CheckRunDomain reports what is wrong with a pattern of Options.RunDomain.
+func CheckRunDomain(pattern string) error {
+	_, err := parseRunDomain(pattern)
+	return err
+}
+
 // container returns the container that host, which may carry a port, is the
 // origin of.
 func (d runDomain) container(host string) (string, bool) {

@@ -155,10 +155,11 @@ func (c *call) fail(w http.ResponseWriter, r *http.Request, route *Route, info *
 	}
 	answer := AnswerFor(err)
 	answer.RequestID = info.ID
+	c.explainLimit(answer, route)
 	info.Outcome = answer.Outcome
 	var broken *brokenBody
 	if errors.As(err, &broken) {
-		c.logError(answer, info, "webtask failed after its answer began")
+		c.logError(answer, route, info, "webtask failed after its answer began")
 		return err
 	}
 	info.Status = answer.Status
@@ -187,7 +188,7 @@ func (c *call) fail(w http.ResponseWriter, r *http.Request, route *Route, info *
 	if answer.Outcome == OutcomeTokenRefused {
 		message = "webtask token refused"
 	}
-	c.logError(answer, info, message)
+	c.logError(answer, route, info, message)
 	for name, values := range answer.Header() {
 		// The body that an error route writes is of its own type.
 		if !route.ErrorsPass || (name != "Content-Type" && name != "X-Content-Type-Options") {
@@ -209,7 +210,7 @@ func (c *call) fail(w http.ResponseWriter, r *http.Request, route *Route, info *
 }
 
 // logError writes the one log entry of a failed request.
-func (c *call) logError(answer *Answer, info *RequestInfo, message string) {
+func (c *call) logError(answer *Answer, route *Route, info *RequestInfo, message string) {
 	level := zapcore.WarnLevel
 	if answer.Status >= 500 {
 		level = zapcore.ErrorLevel
@@ -218,12 +219,12 @@ func (c *call) logError(answer *Answer, info *RequestInfo, message string) {
 	if checked == nil {
 		return
 	}
-	fields := make([]zap.Field, 0, 9)
-	if task := info.Task; task != nil {
-		fields = append(fields, zap.String("container", task.Container), zap.String("id", task.ID))
-		if task.Name != "" {
-			fields = append(fields, zap.String("task", task.Name))
-		}
+	fields := make([]zap.Field, 0, 11)
+	if info.Task != nil {
+		fields = taskFields(fields, info.Task)
+	}
+	if route.Name != "" {
+		fields = append(fields, zap.String("route", route.Name))
 	}
 	fields = append(fields, zap.String("request_id", info.ID), zap.Int("status", answer.Status),
 		zap.String("outcome", string(answer.Outcome)), zap.Error(answer.Err))

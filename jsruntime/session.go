@@ -124,7 +124,9 @@ func (s *session) id() goja.Value {
 		}
 	}
 	id := s.stored.ID
-	if namer, ok := iso.live.request.Host.(SessionNamer); ok && (s.regenerate || id == "" && len(s.set) > 0) {
+	// There is nothing to move to a new id while there is no session.
+	begins, moves := id == "" && len(s.set) > 0, id != "" && s.regenerate
+	if namer, ok := iso.live.request.Host.(SessionNamer); ok && (begins || moves) {
 		id = namer.NewSessionID()
 	}
 	if id == "" {

@@ -100,6 +100,38 @@ func TestSessionCalls(t *testing.T) {
 	}
 }
 
+// namingHost tells scripts the id that a new session will have.
+type namingHost struct{ *fakeHost }
+
+func (namingHost) NewSessionID() string { return "next" }
+
+func TestSessionIDIsOfASessionThatIsOrWillBe(t *testing.T) {
+	for name, test := range map[string]struct {
+		body   string
+		stored map[string]string // nil: no session yet
+		want   string
+	}{
+		"none":                 {`return [s.id]`, nil, `[null]`},
+		"regenerated none":     {`await s.regenerate(); return [s.id]`, nil, `[null]`},
+		"begun":                {`await s.set("a", 1); return [s.id]`, nil, `["next"]`},
+		"begun, regenerated":   {`await s.regenerate(); await s.set("a", 1); return [s.id]`, nil, `["next"]`},
+		"there":                {`return [s.id]`, map[string]string{"a": `1`}, `["id1"]`},
+		"there, regenerated":   {`await s.regenerate(); return [s.id]`, map[string]string{"a": `1`}, `["next"]`},
+		"regenerated, deleted": {`await s.regenerate(); await s.destroy(); return [s.id]`, map[string]string{"a": `1`}, `[null]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, jsruntime.Options{})
+			host := newHost()
+			if test.stored != nil {
+				host = existing("id1", test.stored)
+			}
+			if got, _ := b.do(b.spec(session(test.body), jsruntime.SpecOptions{}), request(namingHost{host})); got != test.want {
+				t.Errorf("answered %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 func TestSessionUpdatesOfManyRequestsAreExact(t *testing.T) {
 	b := newBench(t, jsruntime.Options{})
 	host := existing("id1", map[string]string{"n": `0`})

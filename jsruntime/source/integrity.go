@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -41,16 +42,29 @@ func sameIntegrity(want, got string) bool {
 	if want == got {
 		return true
 	}
-	text, ok := strings.CutPrefix(want, "sha256-")
+	sum, ok := parseIntegrity(want)
+	return ok && digestText(sum) == got
+}
+
+// CheckIntegrity reports whether text can be the integrity of anything.
+func CheckIntegrity(text string) error {
+	if _, ok := parseIntegrity(text); !ok {
+		return fmt.Errorf("%q is no digest; write sha256- and 44 characters of base64 (or 64 of hex), as `caddy webtask run --integrity FILE` prints it", text)
+	}
+	return nil
+}
+
+func parseIntegrity(text string) (sum [sha256.Size]byte, ok bool) {
+	text, ok = strings.CutPrefix(text, "sha256-")
 	if !ok {
-		return false
+		return sum, false
 	}
 	raw, err := hex.DecodeString(text)
 	if err != nil {
 		text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
 		if raw, err = base64.RawStdEncoding.Strict().DecodeString(text); err != nil {
-			return false
+			return sum, false
 		}
 	}
-	return len(raw) == sha256.Size && digestText([sha256.Size]byte(raw)) == got
+	return sum, copy(sum[:], raw) == len(raw) && len(raw) == len(sum)
 }
