@@ -4,6 +4,8 @@ GO   ?= go
 TAGS ?= nobadger,nomysql,nopgx
 export GO TAGS
 
+.DEFAULT_GOAL := help
+
 .PHONY: run build xcaddy test bench faults fuzz lint clean help
 
 run: ## build, and serve Caddyfile.example on http://localhost:8080

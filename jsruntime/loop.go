@@ -269,7 +269,7 @@ func (iso *Isolate) tail() {
 		switch {
 		case l.bodyOpen():
 			if l.body.starved() && !iso.pending() {
-				l.fatal(noAnswer("the response was begun, but is never ended"))
+				l.fatal(noAnswer("the response was begun, but is never ended, and nothing is left that could end it; close its stream, or call res.end()"))
 			}
 		case len(l.waits) > 0:
 			until = iso.waitEnd()

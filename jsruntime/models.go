@@ -385,14 +385,14 @@ func (iso *Isolate) runDry() {
 	l := &iso.live
 	switch iso.handler.model {
 	case modelWeb:
-		l.fatal(noAnswer("the promise that the handler returned is never settled"))
+		l.fatal(noAnswer("the promise that the handler returned is never settled, and nothing is left that could settle it; resolve it with a Response"))
 	case modelNode:
-		l.fatal(noAnswer("the response is never ended; call res.end()"))
+		l.fatal(noAnswer("the response is never ended, and nothing is left that could end it; call res.end()"))
 	default:
 		if l.awaiting && l.main == nil {
 			iso.enter(func() { iso.jsonResult(goja.Undefined()) })
 			return
 		}
-		l.fatal(noAnswer("the callback is never called"))
+		l.fatal(noAnswer("the callback is never called, and nothing is left that could call it; call it with an error or a result, cb(null, result)"))
 	}
 }
