@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
-	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
 // link is the edge's side of one worker that is in use. It belongs to one key
@@ -18,7 +17,7 @@ import (
 type link struct {
 	owner *Supervisor
 	key   key
-	proc  *process.Process
+	proc  proc
 	in    *frameReader
 	out   *frameWriter
 	ready chan struct{} // closed when the worker has answered the greeting
@@ -41,6 +40,15 @@ type link struct {
 	dead      bool
 }
 
+// proc is what a link needs of its *process.Process.
+type proc interface {
+	FD() int
+	PID() int
+	Kill()
+	Done() <-chan struct{}
+	Close()
+}
+
 // maxSpecs is how many webtasks a worker is told of before another one takes
 // its place: tokens come and go.
 const maxSpecs = 1024
@@ -48,7 +56,7 @@ const maxSpecs = 1024
 // errRetired reports a worker that takes no new requests.
 var errRetired = errors.New("worker is retiring")
 
-func newLink(owner *Supervisor, key key, proc *process.Process) *link {
+func newLink(owner *Supervisor, key key, proc proc) *link {
 	return &link{
 		owner: owner, key: key, proc: proc,
 		in: newFrameReader(proc.FD(), maxFromWorker), out: newFrameWriter(proc.FD()),
@@ -124,10 +132,10 @@ func (l *link) event(f frame) error {
 	if err := d.end(); err != nil {
 		return err
 	}
-	observer := l.owner.options.Observer
-	if observer == nil || took < 0 {
-		return nil
+	if took < 0 {
+		return violation("an event that took %s", took)
 	}
+	observer := l.owner.options.Observer
 	switch event {
 	case eventQueueWaited:
 		observer.QueueWaited(l.key.container, took)

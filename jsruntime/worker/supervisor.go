@@ -97,6 +97,9 @@ func New(options Options) (*Supervisor, error) {
 	options.Spares = cmp.Or(options.Spares, 1)
 	options.IdleTimeout = cmp.Or(options.IdleTimeout, 5*time.Minute)
 	options.Grace = cmp.Or(options.Grace, 500*time.Millisecond)
+	if options.Observer == nil {
+		options.Observer = nobody{}
+	}
 	if options.Logger == nil {
 		options.Logger = zap.NewNop()
 	}
@@ -108,6 +111,14 @@ func New(options Options) (*Supervisor, error) {
 	s.owned.Go(s.watch)
 	return s, nil
 }
+
+// nobody is an Observer.
+type nobody struct{}
+
+func (nobody) QueueWaited(string, time.Duration)    {}
+func (nobody) Compiled(time.Duration, error)        {}
+func (nobody) IsolateCreated(string, time.Duration) {}
+func (nobody) IsolateDiscarded(string, string)      {}
 
 // Compile implements edge.Runner. Nothing is compiled in this process: the
 // worker does, when the program is first run.
