@@ -12,7 +12,7 @@ const headerLoop = "Cdn-Loop"
 
 // maxLoop is how many fetch() calls of this kind of edge one may stand behind
 // another.
-const maxLoop = 8
+const maxLoop = 3
 
 // errLoop reports a request that came through more than maxLoop of them.
 var errLoop = errors.New("webtasks call each other in a circle")
