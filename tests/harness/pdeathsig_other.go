@@ -4,4 +4,6 @@ package harness
 
 import "syscall"
 
-func dieWithParent() *syscall.SysProcAttr { return nil }
+func childOf(uid uint32) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: credential(uid)}
+}

@@ -42,6 +42,14 @@ type Config struct {
 
 	// Env are further variables of the environment, as NAME=value.
 	Env []string
+
+	// UID is the user that the server runs as; Dir becomes that user's. Zero:
+	// the user of the test. Another takes a test that runs as root.
+	UID uint32
+
+	// MayDie is for a server whose end is the test's to judge: neither its
+	// exit nor what it says about it in the log fails the test.
+	MayDie bool
 }
 
 // Server is a running edge.
@@ -57,6 +65,8 @@ type Server struct {
 	workDir string
 	store   string // what {$STORE} stands for
 	env     []string
+	uid     uint32
+	mayDie  bool
 	process *exec.Cmd
 	ended   chan struct{}
 	state   *os.ProcessState
@@ -87,6 +97,8 @@ func Prepare(t testing.TB, cfg Config) *Server {
 		Dir:     cfg.Dir,
 		Log:     &Log{},
 		binary:  Binary(t),
+		uid:     cfg.UID,
+		mayDie:  cfg.MayDie,
 		config:  filepath.Join(cfg.Dir, "Caddyfile"),
 		workDir: cfg.WorkDir,
 		env: append(os.Environ(),
@@ -117,8 +129,14 @@ func Prepare(t testing.TB, cfg Config) *Server {
 	if cfg.Caddyfile != "" {
 		s.WriteFile(t, "Caddyfile", s.expand(cfg.Caddyfile))
 	}
+	if s.uid != 0 {
+		s.handOver(t)
+	}
 	t.Cleanup(func() {
 		s.Stop(t)
+		if s.mayDie {
+			return
+		}
 		text := s.Log.String()
 		for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "http: panic serving", "fatal error: "} {
 			if strings.Contains(text, sign) {
@@ -165,7 +183,7 @@ func (s *Server) Run(t testing.TB) {
 	s.process.Stdout = s.Log
 	s.process.Stderr = s.Log
 	// The kernel ends the server should the test's process be killed.
-	s.process.SysProcAttr = dieWithParent()
+	s.process.SysProcAttr = childOf(s.uid)
 	if err := s.process.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +197,9 @@ func (s *Server) Run(t testing.TB) {
 	s.Log.Wait(t, logged, "serving initial configuration", ended)
 }
 
+// Ended is closed when the running server's process has ended.
+func (s *Server) Ended() <-chan struct{} { return s.ended }
+
 // PID is the process id of the running server.
 func (s *Server) PID() int { return s.process.Process.Pid }
 
@@ -189,7 +210,7 @@ func (s *Server) Stop(t testing.TB) {
 		return
 	}
 	s.end(t, syscall.SIGTERM)
-	if code := s.state.ExitCode(); code != 0 {
+	if code := s.state.ExitCode(); code != 0 && !s.mayDie {
 		t.Errorf("the server ended with %v:\n%s", s.state, s.Log)
 	}
 	s.process = nil
@@ -211,7 +232,7 @@ func (s *Server) Restart(t testing.TB) {
 
 func (s *Server) end(t testing.TB, signal os.Signal) {
 	t.Helper()
-	if err := s.process.Process.Signal(signal); err != nil {
+	if err := s.process.Process.Signal(signal); err != nil && !s.mayDie {
 		t.Errorf("ending the server with %v: %v", signal, err)
 	}
 	select {
@@ -219,7 +240,9 @@ func (s *Server) end(t testing.TB, signal os.Signal) {
 	case <-time.After(patience):
 		_ = s.process.Process.Kill()
 		<-s.ended
-		t.Errorf("the server did not end within %v of %v", patience, signal)
+		if !s.mayDie {
+			t.Errorf("the server did not end within %v of %v", patience, signal)
+		}
 	}
 }
 
