@@ -6,7 +6,7 @@ export GO TAGS
 
 .DEFAULT_GOAL := help
 
-.PHONY: run build xcaddy test bench faults fuzz lint clean help
+.PHONY: run build xcaddy test bench faults attacks fuzz lint clean help
 
 run: ## build, and serve Caddyfile.example on http://localhost:8080
 	@scripts/run.sh
@@ -28,6 +28,9 @@ bench: ## the ratios of docs/performance.md, measured here and now
 
 faults: ## the fault tests at full length (the reload test runs for 60 s)
 	@FAULT_SECONDS=60 $(GO) test -count=1 -v -timeout 20m ./tests/faults
+
+attacks: ## the whole attack suite, in each isolation mode and as each user
+	@scripts/attacks.sh
 
 fuzz: ## every fuzz target for FUZZTIME (default 10m) each
 	@scripts/fuzz.sh

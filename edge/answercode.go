@@ -103,7 +103,7 @@ func whereFields(err error) []zap.Field {
 	)
 	add := func(name, value string) {
 		if value != "" {
-			fields = append(fields, zap.String(name, value))
+			fields = append(fields, zap.String(name, printable(value)))
 		}
 	}
 	switch {

@@ -64,7 +64,7 @@ func (c *call) Log(entry jsruntime.LogEntry) {
 	}
 	fields := c.logFields()
 	if entry.Stack != "" {
-		fields = append(fields, zap.String("stack", entry.Stack))
+		fields = append(fields, zap.String("stack", printable(entry.Stack)))
 	}
 	checked.Write(fields...)
 }
@@ -77,16 +77,31 @@ func printable(message string) string {
 	}
 	var text strings.Builder
 	for _, r := range message {
-		if isCommand(r) {
-			fmt.Fprintf(&text, `\x%02x`, r)
-		} else {
+		switch {
+		case !isCommand(r):
 			text.WriteRune(r)
+		case r <= 0xff:
+			fmt.Fprintf(&text, `\x%02x`, r)
+		default:
+			fmt.Fprintf(&text, `\u%04x`, r)
 		}
 	}
 	return text.String()
 }
 
-func isCommand(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
+// errorField is zap.Error for an error that a script may have worded.
+func errorField(err error) zap.Field {
+	if err == nil {
+		return zap.Skip()
+	}
+	return zap.String("error", printable(err.Error()))
+}
+
+// isCommand reports control characters, and the two separators that break
+// lines for some readers.
+func isCommand(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' && r != '\t' || r == '\u2028' || r == '\u2029'
+}
 
 func zapLevel(level jsruntime.LogLevel) zapcore.Level {
 	switch level {

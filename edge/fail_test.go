@@ -2,6 +2,7 @@ package edge
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -278,6 +279,33 @@ func TestServeUpdateOutlivesFailure(t *testing.T) {
 	}
 	if _, body := st.get("/", http.Header{"Cookie": {cookie}}); body != "3" {
 		t.Errorf("the session counts %s", body)
+	}
+}
+
+// A log may go to a terminal, which an error of a script must not command.
+func TestServeErrorIsPrintableInTheLog(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	for name, code := range map[string]string{
+		"thrown":       "module.exports = (cb) => { const e = new Error('\\x1b[2J \\u009b31m \\u2028'); e.name = '\\x1b[1m'; throw e; }",
+		"not compiled": "module.exports = (cb) => '\x1b[2J \u009b31m \u2028' + ;",
+	} {
+		t.Run(name, func(t *testing.T) {
+			st.origin.put("/"+name[:3]+".js", code)
+			st.log.TakeAll()
+			resp, body := st.get("/", bearerHeader(testToken(t, webtask.Claims{Container: "acme", URL: st.origin.url + "/" + name[:3] + ".js"})))
+			entries := st.log.FilterField(zap.String("request_id", st.errorOf(t, resp, body).RequestID)).All()
+			if len(entries) != 1 {
+				t.Fatalf("%d log entries", len(entries))
+			}
+			for field, value := range entries[0].ContextMap() {
+				if text, _ := value.(string); strings.ContainsAny(text, "\x1b\u009b\u2028") {
+					t.Errorf("the field %s is %q", field, text)
+				}
+			}
+			if text := fmt.Sprint(entries[0].ContextMap()); !strings.Contains(text, `\u2028`) {
+				t.Errorf("the entry lost what was thrown: %q", text)
+			}
+		})
 	}
 }
 

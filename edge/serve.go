@@ -227,7 +227,7 @@ func (c *call) logError(answer *Answer, route *Route, info *RequestInfo, message
 		fields = append(fields, zap.String("route", route.Name))
 	}
 	fields = append(fields, zap.String("request_id", info.ID), zap.Int("status", answer.Status),
-		zap.String("outcome", string(answer.Outcome)), zap.Error(answer.Err))
+		zap.String("outcome", string(answer.Outcome)), errorField(answer.Err))
 	fields = append(fields, whereFields(answer.Err)...)
 	checked.Write(fields...)
 }

@@ -1,5 +1,7 @@
 package attacks
 
+import "strings"
+
 // hostAttacks misuse what the edge offers: sessions, waitUntil, fetch, timers.
 func hostAttacks() []Attack {
 	tooLarge := append([]Outcome{{Status: 413}, {Status: 503}, {Status: 409}}, harmless...)
@@ -38,7 +40,7 @@ func hostAttacks() []Attack {
 		{Name: "TextDecoder of a view that shrinks", Code: `const v = new Uint8Array(1 << 16); return new TextDecoder().decode(v, { get stream() { try { structuredClone(v.buffer, { transfer: [v.buffer] }); } catch (e) {} return false; } });`},
 		{Name: "Buffer with offsets beyond", Code: `const b = Buffer.alloc(8), out = []; for (const m of ["readUInt32LE", "readDoubleBE", "writeInt32LE", "toString", "fill", "slice", "copy", "write", "subarray"]) for (const o of [-1, 8, 2 ** 31, 2 ** 53, NaN, Infinity]) { try { out.push(String(b[m]?.(o, o, o))); } catch (e) { out.push(String(e)); } } return "tried " + out.length;`, Want: said("tried")},
 		{Name: "DataView beyond its buffer", Code: `const out = []; for (const o of [-1, 8, 2 ** 31, 2 ** 53 - 1]) { for (const f of ["getFloat64", "setFloat64"]) { try { out.push(new DataView(new ArrayBuffer(8))[f](o, 1)); } catch (e) { out.push(e); } } try { out.push(new Uint8Array(new ArrayBuffer(8), o)); } catch (e) { out.push(e); } } return "tried " + out.length;`, Want: said("tried")},
-		{Name: "atob and btoa of everything", Code: `const out = []; for (let i = 0; i < 70000; i += 7) { try { out.push(btoa(String.fromCharCode(i))); } catch (e) { out.push(0); } try { atob("\0".repeat(i % 9) + String.fromCharCode(i)); } catch (e) {} } return "tried " + out.length;`, Want: said("tried")},
+		{Name: "atob and btoa of everything", Code: `const out = []; for (let i = 0; i < 70000; i += 97) { try { out.push(btoa(String.fromCharCode(i))); } catch (e) { out.push(0); } try { atob("\0".repeat(i % 9) + String.fromCharCode(i)); } catch (e) {} } return "tried " + out.length;`, Want: said("tried")},
 		{Name: "encodings of everything", Code: `const out = []; for (const l of ["utf-8", "utf-16le", "utf-16be", "iso-2022-jp", "gb18030", "big5", "euc-kr", "shift_jis", "x-user-defined", "replacement", "hz-gb-2312", ""]) { try { out.push(new TextDecoder(l, { fatal: true }).decode(crypto.getRandomValues(new Uint8Array(65536)))); } catch (e) { out.push(e); } } return "tried " + out.length;`, Want: said("tried")},
 		{Name: "a debugger statement", Code: `debugger; return "passed";`, Want: said("passed")},
 		{Name: "Date of extremes", Code: `const out = []; for (const d of [NaN, 8.64e15, -8.64e15, 8.64e15 + 1, 2 ** 53]) { const x = new Date(d); for (const m of ["toString", "toISOString", "toLocaleString", "toJSON"]) { try { out.push(x[m]("xx-evil", { timeZone: "../../etc/passwd" })); } catch (e) { out.push(e); } } } return "tried " + out.length;`, Want: said("tried")},
@@ -50,6 +52,8 @@ func hostAttacks() []Attack {
 		if attacks[i].Want == nil {
 			attacks[i].Want = harmless
 		}
+		// To read what is detached ends a process that was built with -race.
+		attacks[i].Dangerous = attacks[i].Dangerous || strings.Contains(attacks[i].Code, "transfer")
 	}
 	return attacks
 }

@@ -2,8 +2,6 @@ package attacks
 
 import "strings"
 
-func zerosAs(text string, n int) string { return strings.Repeat(text, n) }
-
 // logAttacks write what a reader of the log, a person at a terminal or a
 // machine, would take for something else. The run asserts of every line of the
 // log that it is one JSON object, that none of its own fields is Forged, and
@@ -32,7 +30,7 @@ func logAttacks() []Attack {
 		{Name: "a file's name in a stack", Code: `eval("throw new Error('x')\n//# sourceURL=\u2028" + ` + quote(line) + `);`},
 		{Name: "a syntax error's text", Module: "export default () => { const x = \"\u2028" + `{\"level\":\"` + Forged + `\"}` + "\x1b[31m\" + ; }"},
 		{Name: "the request's path", Code: `return "answered";`, Request: Request{Path: "/%0a%7b%22level%22:%22" + Forged + "%22%7d%1b[31m"}},
-		{Name: "the request's headers", Code: `return "answered";`, Request: Request{Header: []string{"User-Agent: \x1b[31m" + line, "Referer: " + line}}, Want: append([]Outcome{{Status: 400}}, harmless...)},
+		{Name: "the request's headers", Code: `return "answered";`, Request: Request{Header: []string{"User-Agent: \u009b31m" + line, "Referer: " + line}}, Want: append([]Outcome{{Status: 400}}, harmless...)},
 		{Name: "the answer's headers", Code: `return new Response("x", { headers: { "X-Log": ` + quote(line) + ` } });`},
 		{Name: "a redirect's place", Code: `return probe("%ORIGIN%/redirect?to=" + encodeURIComponent("http://x\n" + ` + quote(line) + `));`},
 		{Name: "fields of the access log", Code: `return new Response("x", { headers: { "X-Webtask-Container": "` + Forged + `", "webtask": "` + Forged + `" } });`},

@@ -97,7 +97,7 @@ func memoryAttacks() []Attack {
 	}
 	// What may also fit, or end, within the limits.
 	for _, name := range []string{
-		"Response of 2^31 bytes", "grows over requests", "BigInt.asUintN of 2^40 bits", "JSON.stringify with a wide indent", "flat of itself",
+		"Response of 2^31 bytes", "structuredClone of a graph", "grows over requests", "BigInt.asUintN of 2^40 bits", "JSON.stringify with a wide indent", "flat of itself",
 		"ArrayBuffer 2^53-1", "Buffer.from of an array-like", "toSorted, toReversed, with", "apply with 1e8 arguments",
 	} {
 		byName(name, answered)

@@ -35,7 +35,7 @@ func prototypeAttacks() []Attack {
 					for (const f of [d.value, d.get, d.set]) {
 						if (typeof f !== "function" || k === "constructor") continue;
 						for (const self of [null, undefined, {}, globalThis, ctx, request, new Proxy({}, {}), Object.create(C.prototype)]) {
-							try { out.push(typeof f.call(self, self)); } catch (e) { out.push(String(e).slice(0, 80)); }
+							try { const r = f.call(self, self); r?.catch?.(() => {}); out.push(typeof r); } catch (e) { out.push(String(e).slice(0, 80)); }
 						}
 					}
 				}

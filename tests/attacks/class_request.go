@@ -71,7 +71,7 @@ func requestAttacks() []Attack {
 		{Name: "a cookie of the right form", Code: `return tried(() => ctx.session.set("k", 1));`, Request: Request{Header: []string{"Cookie: %OWNCOOKIE%=AAAAAAAAAAAAAAAAAAAAAA"}}},
 		{Name: "a query of 500 KB", Module: `module.exports = (ctx, cb) => cb(null, Object.keys(ctx.query).length);`, Request: Request{Path: "?" + rep("a=b&", 125_000)}},
 		{Name: "a query of percent signs", Module: `module.exports = (ctx, cb) => cb(null, Object.keys(ctx.query).length);`, Request: Request{Path: "?" + rep("%zz", 1000)}},
-		{Name: "a path of dots", Code: `return request.url.length;`, Request: Request{Path: rep("/..%2f", 2000)}},
+		{Name: "a path of dots", Code: `return request.url.length;`, Request: Request{Path: rep("/..%2f", 2000)}, Want: append([]Outcome{{Status: 404}}, fine...)},
 		{Name: "a path of NUL and line breaks", Code: `return "url: " + request.url;`, Request: Request{Path: "/%00%0d%0aX-Injected:%201"}},
 		{Name: "a method of its own", Code: `return "method: " + request.method;`, Request: Request{Method: "EVIL"}},
 		{Name: "TRACE", Code: `return "method: " + request.method;`, Request: Request{Method: "TRACE"}},
@@ -79,7 +79,7 @@ func requestAttacks() []Attack {
 		{Name: "a forged origin", Code: `return "ip " + ctx.ip + request.url;`, Request: Request{Header: []string{"X-Forwarded-For: 6.6.6.6", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "Forwarded: for=6.6.6.6;host=evil.example"}}, Want: said("ip 127.0.0.1")},
 		{Name: "a second token", Code: `return "x";`, Request: Request{Path: "?key=AAAA"}, Want: fine},
 		{Name: "a loop header without end", Code: `return "x";`, Request: Request{Header: []string{"CDN-Loop: " + rep("webtask-edge,", 10_000)}}, Want: append([]Outcome{{Status: 508}}, fine...)},
-		{Name: "the queue of a container", Code: `await new Promise((r) => setTimeout(r, 500)); return "done";`, Often: 60, Want: append([]Outcome{{Status: 503, Text: "busy"}}, fine...)},
+		{Name: "the queue of a container", Code: `await new Promise((r) => setTimeout(r, 500)); return "done";`, Often: 300, Want: append([]Outcome{{Status: 503, Text: "busy"}}, fine...)},
 	}
 	for i := range attacks {
 		if attacks[i].Want == nil {

@@ -61,7 +61,10 @@ func startOrigin(t testing.TB, c *canaries) *origin {
 		o.inspect(r)
 		mux.ServeHTTP(w, r)
 	}))
-	t.Cleanup(o.Close)
+	t.Cleanup(func() {
+		o.CloseClientConnections() // some are read by nobody
+		o.Close()
+	})
 	return o
 }
 

@@ -16,12 +16,12 @@ import (
 type usage struct {
 	processes   int
 	descriptors int
-	resident    int // bytes
+	memory      int // bytes, of what is shared the share
 	heap        int // bytes in use of the edge's own
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("%d processes, %d descriptors, %d MiB resident, %d MiB of heap", u.processes, u.descriptors, u.resident>>20, u.heap>>20)
+	return fmt.Sprintf("%d processes, %d descriptors, %d MiB of memory, %d MiB of heap", u.processes, u.descriptors, u.memory>>20, u.heap>>20)
 }
 
 // measure reads proc(5); where there is none, all but the heap is zero.
@@ -39,14 +39,29 @@ func measure(t testing.TB, srv *harness.Server) usage {
 		}
 		u.processes++
 		u.descriptors += len(fds)
-		if statm, err := os.ReadFile(filepath.Join(dir, "statm")); err == nil {
-			if fields := strings.Fields(string(statm)); len(fields) > 1 {
-				pages, _ := strconv.Atoi(fields[1])
-				u.resident += pages * os.Getpagesize()
+		u.memory += memoryOf(dir)
+	}
+	return u
+}
+
+// memoryOf returns the proportional set size of a process, or where that may
+// not be read, its resident set.
+func memoryOf(dir string) int {
+	if rollup, err := os.ReadFile(filepath.Join(dir, "smaps_rollup")); err == nil {
+		if _, rest, ok := strings.Cut(string(rollup), "\nPss:"); ok {
+			if fields := strings.Fields(rest); len(fields) > 0 {
+				kib, _ := strconv.Atoi(fields[0])
+				return kib << 10
 			}
 		}
 	}
-	return u
+	if statm, err := os.ReadFile(filepath.Join(dir, "statm")); err == nil {
+		if fields := strings.Fields(string(statm)); len(fields) > 1 {
+			pages, _ := strconv.Atoi(fields[1])
+			return pages * os.Getpagesize()
+		}
+	}
+	return 0
 }
 
 // childrenOf returns the processes of the machine by their parent.
@@ -73,28 +88,38 @@ func childrenOf() map[int][]int {
 const (
 	spareProcesses   = 4
 	spareDescriptors = 40
-	spareResident    = 256 << 20
-	spareHeap        = 64 << 20
+	spareMemory      = 384 << 20
+	spareHeap        = 160 << 20 // caches of code take up to 128 MiB
 )
 
 func (u usage) within(base usage) bool {
 	return u.processes <= base.processes+spareProcesses && u.descriptors <= base.descriptors+spareDescriptors &&
-		u.resident <= base.resident+spareResident && u.heap <= base.heap+spareHeap
+		u.memory <= base.memory+spareMemory && u.heap <= base.heap+spareHeap
 }
 
-// settle waits until the edge holds no more than before, and returns what it
-// held last.
-func settle(t testing.TB, srv *harness.Server, base usage) (now usage, ok bool) {
+// settle gives the edge a configuration that differs, which ends what it kept
+// for the old one, and waits until it holds no more than before. It returns
+// what it held last.
+func (st *stage) settle(t testing.TB, base usage) (now usage, ok bool) {
 	t.Helper()
+	st.renew(t)
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
-		flush(t, srv)
-		if now = measure(t, srv); now.within(base) {
+		if now = measure(t, st.srv); now.within(base) {
 			return now, true
 		}
 		if time.Now().After(deadline) {
 			return now, false
 		}
 	}
+}
+
+// renew reloads the edge with another length of its queue, so that it starts
+// anew with isolates and workers, and has the victim requested.
+func (st *stage) renew(t testing.TB) {
+	t.Helper()
+	st.renewed++
+	st.srv.AdminLoad(t, st.caddyfile(st.renewed))
+	st.observe(100).after(500 * time.Millisecond)
 }

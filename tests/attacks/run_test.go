@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/webtask-edge/caddy-webtask/tests/harness"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -194,24 +193,6 @@ func (st *stage) judgeHeader(v *verdict, header http.Header) {
 				}
 			}
 		}
-	}
-}
-
-// flush throws idle isolates away, and with them what they keep.
-func flush(t testing.TB, srv *harness.Server) {
-	t.Helper()
-	req, err := http.NewRequest(http.MethodDelete, srv.Admin+"/webtask/pools", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Errorf("flushing the pools: %v", err)
-		return
-	}
-	resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		t.Errorf("flushing the pools: %s", resp.Status)
 	}
 }
 

@@ -31,8 +31,8 @@ const site = `
 		cpu_time 500ms
 		stream_timeout 3s
 		wait_until 1s
-		isolates 4
-		queue 16 2s
+		isolates 16
+		queue %d 5s
 		request_body 8MiB
 		response_body 8MiB
 		code_size 2MiB
@@ -111,6 +111,18 @@ type stage struct {
 	words    []string // as for strings.NewReplacer
 	ids      map[string]string
 	victim   string // its session's cookie, as name=value
+
+	routes  string // of the Caddyfile, for attacks that need one
+	renewed int    // times
+}
+
+// caddyfile is the stage's; n makes it differ from others.
+func (st *stage) caddyfile(n int) string {
+	memory := "memory 128MiB"
+	if st.mode.isolation == "none" {
+		memory = "" // bounds a worker, which this mode has not
+	}
+	return fmt.Sprintf(site, st.mode.isolation, memory, 256+n, st.routes)
 }
 
 // newStage starts an edge for some attacks. mayDie is for an edge that the
@@ -124,10 +136,6 @@ func newStage(t testing.TB, m mode, attacks []Attack, mayDie bool) *stage {
 	st.makeKeys(t, dir)
 
 	file := filepath.Join(dir, "canary.json")
-	memory := "memory 128MiB"
-	if m.isolation == "none" {
-		memory = "" // bounds a worker, which this mode has not
-	}
 	files := map[string]string{
 		"canary.json":      fmt.Sprintf("{%q: %q}", "canary", c.made["file"]),
 		"victim.js":        victim,
@@ -152,8 +160,9 @@ func newStage(t testing.TB, m mode, attacks []Attack, mayDie bool) *stage {
 			fmt.Fprintf(&routes, "\twebtask /%s* {\n\t\tcode %s/%s.js\n\t\tcontainer %s\n\t}\n", id, st.origin.URL, id, id)
 		}
 	}
+	st.routes = routes.String()
 	st.srv = harness.Prepare(t, harness.Config{
-		Caddyfile: fmt.Sprintf(site, m.isolation, memory, routes.String()),
+		Caddyfile: st.caddyfile(0),
 		Dir:       dir, UID: m.uid, MayDie: mayDie, Files: files,
 		Env: []string{
 			"ORIGIN=" + st.origin.URL, "ORIGIN_HOST=" + st.origin.host(), "RAW_HOST=" + raw,
