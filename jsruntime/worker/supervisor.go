@@ -195,9 +195,13 @@ func (s *Supervisor) admit(container string) error {
 		return nil
 	}
 	var oldest *link
+	var longest time.Duration
 	for _, e := range s.workers {
-		if l := e.link; l != nil && l.idleFor(0) && (oldest == nil || l.idleSince.Before(oldest.idleSince)) {
-			oldest = l
+		if e.link == nil {
+			continue
+		}
+		if idle, ok := e.link.idle(); ok && idle >= longest {
+			oldest, longest = e.link, idle
 		}
 	}
 	if oldest == nil {
@@ -362,7 +366,7 @@ func (s *Supervisor) drain(ctx context.Context) (busy int) {
 	for {
 		busy = 0
 		for _, l := range s.all() {
-			if !l.idleFor(0) {
+			if _, idle := l.idle(); !idle {
 				busy++
 			}
 		}

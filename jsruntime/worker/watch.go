@@ -28,7 +28,7 @@ func (s *Supervisor) watch() {
 		for _, l := range s.all() {
 			if c, fault := l.overdue(); c != nil {
 				l.abort(c, fault, errOverdue)
-			} else if l.idleFor(s.options.IdleTimeout) || l.retired() {
+			} else if idle, ok := l.idle(); ok && idle >= s.options.IdleTimeout || l.retired() {
 				s.retire(l)
 				l.abort(nil, nil, errIdle)
 			}
@@ -68,11 +68,11 @@ func timeLimit(spec *jsruntime.Spec, whole bool) *jsruntime.LimitError {
 	return &jsruntime.LimitError{Limit: limit, Value: value.String(), Option: limit, Status: http.StatusGatewayTimeout}
 }
 
-// idleFor reports whether the worker has had no request for d.
-func (l *link) idleFor(d time.Duration) bool {
+// idle returns for how long the worker has had no request; false: it has one.
+func (l *link) idle() (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.calls) == 0 && l.now().Sub(l.idleSince) >= d
+	return l.now().Sub(l.idleSince), len(l.calls) == 0
 }
 
 // retired reports whether the worker takes no requests and has none.
