@@ -61,18 +61,27 @@ func (e *Engine) Compile(ctx context.Context, script Script) (program *Program, 
 		return nil, err
 	}
 	start := e.clock.Now()
+	program, err = compile(script)
+	if e.observer != nil {
+		e.observer.Compiled(e.clock.Now().Sub(start), err)
+	}
+	return program, err
+}
+
+// CheckScript returns the error of compiling a script, and keeps nothing. It
+// needs no engine, so that a process which exists only to try it can be as
+// small as can be.
+func CheckScript(script Script) error {
+	_, err := compile(script)
+	return err
+}
+
+func compile(script Script) (program *Program, err error) {
 	defer func() {
 		if x := recover(); x != nil {
 			program, err = nil, fmt.Errorf("compiling %s: the engine failed: %v", script.Name, x)
 		}
-		if e.observer != nil {
-			e.observer.Compiled(e.clock.Now().Sub(start), err)
-		}
 	}()
-	return compile(script)
-}
-
-func compile(script Script) (*Program, error) {
 	sources, err := newSourceFiles(script)
 	if err != nil {
 		return nil, err
@@ -150,17 +159,24 @@ func compileError(err error, sources *sourceFiles) error {
 			position = syntax.File.Position(syntax.Offset)
 		}
 	}
-	failure := &ScriptError{
+	stack, frame := "", ""
+	if position.Line > 0 {
+		stack = fmt.Sprintf("SyntaxError: %s\n\tat %s", message, position)
+		frame = sources.frame(position)
+	}
+	return NewCompileError(message, stack, frame)
+}
+
+// NewCompileError returns the error of a script that does not compile.
+func NewCompileError(message, stack, frame string) *ScriptError {
+	return &ScriptError{
 		Kind:    KindCompile,
 		Status:  statusBadCode,
 		Summary: "Compilation failed:",
 		Name:    "SyntaxError",
 		Message: message,
 		Details: "SyntaxError: " + message,
+		Stack:   stack,
+		Frame:   frame,
 	}
-	if position.Line > 0 {
-		failure.Stack = fmt.Sprintf("SyntaxError: %s\n\tat %s", message, position)
-		failure.Frame = sources.frame(position)
-	}
-	return failure
 }

@@ -39,13 +39,20 @@ func (b *bundlers) acquire(ctx context.Context, name string) error {
 
 func (b *bundlers) release() { <-b.places }
 
-// BusyError reports code that could not be bundled, for too many others are.
+// BusyError reports code that could not be bundled, for too many others are, or
+// since the machine lets no bundler start. It says nothing about the code.
 type BusyError struct {
 	Name string // the entry
 	Wait time.Duration
+	Err  error // why no bundler works; nil: all are busy
 }
 
+func (e *BusyError) Unwrap() error { return e.Err }
+
 func (e *BusyError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s cannot be bundled now: %v; try again later", e.Name, e.Err)
+	}
 	return fmt.Sprintf("%s waited %v for a bundler, and all are busy; try again later", e.Name, e.Wait)
 }
 

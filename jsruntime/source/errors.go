@@ -20,6 +20,10 @@ type CompileError struct {
 	Column  int    // 1-based, in characters
 	Message string // what is wrong, and what to do where that is known
 	Frame   string // the lines around the place, with a caret; may be empty
+
+	// Exhausted says that the compiler was ended since it took too much time or
+	// memory. On a machine with less to do it may get through.
+	Exhausted bool
 }
 
 func (e *CompileError) Error() string {

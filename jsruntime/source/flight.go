@@ -30,6 +30,7 @@ type state struct {
 	problem string    // why bundle is not the latest; empty: it is
 	records map[string]*record
 	watch   []watched
+	again   time.Time // when files are bundled again although none has changed; zero: never
 }
 
 func (st *state) usable(now time.Time) bool {

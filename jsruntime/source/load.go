@@ -29,7 +29,7 @@ func (l *Loader) loadInline(ctx context.Context, code string) (*state, time.Time
 // has changed.
 func (l *Loader) loadFile(ctx context.Context, name string, old *state) (*state, time.Time) {
 	due := l.clock().Add(l.fileCheck)
-	if old.watch != nil {
+	if old.watch != nil && (old.again.IsZero() || l.clock().Before(old.again)) {
 		watch, changed := recheck(old.watch)
 		if !changed {
 			same := *old
@@ -50,8 +50,12 @@ func (l *Loader) loadFile(ctx context.Context, name string, old *state) (*state,
 	if isPassing(ctx, err) {
 		watch = nil // to be tried again although no file changes
 	}
+	var again time.Time
+	if isExhausted(err) {
+		again = l.clock().Add(exhaustedFor)
+	}
 	if old.bundle == nil {
-		return &state{err: err, watch: watch}, due
+		return &state{err: err, watch: watch, again: again}, due
 	}
 	if old.watch != nil || old.problem != err.Error() {
 		fields := problemFields(err, zap.String("file", name))
@@ -61,14 +65,14 @@ func (l *Loader) loadFile(ctx context.Context, name string, old *state) (*state,
 			l.log.Error("changed code is not usable, serving its last good version", fields...)
 		}
 	}
-	return &state{bundle: old.bundle, problem: err.Error(), watch: watch}, due
+	return &state{bundle: old.bundle, problem: err.Error(), watch: watch, again: again}, due
 }
 
 // isPassing reports whether an error may go away while the files stay as they
 // are: the machine's, or that of an attempt cut short.
 func isPassing(ctx context.Context, err error) bool {
 	var fetch *FetchError
-	return ctx.Err() != nil || isBusy(err) || (errors.As(err, &fetch) && !errors.Is(err, fs.ErrNotExist))
+	return (ctx.Err() != nil && !isExhausted(err)) || isBusy(err) || (errors.As(err, &fetch) && !errors.Is(err, fs.ErrNotExist))
 }
 
 // isBusy reports whether code was not even looked at.
@@ -77,11 +81,20 @@ func isBusy(err error) bool {
 	return errors.As(err, &busy)
 }
 
+// isExhausted reports whether code ended its bundler, and would again.
+func isExhausted(err error) bool {
+	var compile *CompileError
+	return errors.As(err, &compile) && compile.Exhausted
+}
+
 // failedUntil returns when code that failed is to be tried again: soon, but for
-// code that waits for its turn at once.
+// code that waits for its turn at once, and for code that is dear to try later.
 func (l *Loader) failedUntil(err error) time.Time {
-	if isBusy(err) {
+	switch {
+	case isBusy(err):
 		return l.clock()
+	case isExhausted(err):
+		return l.clock().Add(exhaustedFor)
 	}
 	return l.clock().Add(failedFor)
 }
@@ -199,5 +212,13 @@ func (l *Loader) lastGoodURL(ctx context.Context, w *web, old *state, problem er
 		until:   until,
 		problem: problem.Error(),
 		records: records,
-	}, l.clock().Add(min(retryAfter, l.maxAge))
+	}, l.clock().Add(l.retryIn(problem))
+}
+
+// retryIn is how long the last good version is served before the next attempt.
+func (l *Loader) retryIn(problem error) time.Duration {
+	if isExhausted(problem) {
+		return min(exhaustedFor, l.maxAge)
+	}
+	return min(retryAfter, l.maxAge)
 }

@@ -19,6 +19,10 @@ const (
 	// a dead one cannot be hammered through the edge.
 	failedFor = 2 * time.Second
 
+	// exhaustedFor is how long code that ended its bundler is not tried again
+	// while it stays as it is: each time costs all that a bundler may take.
+	exhaustedFor = 30 * time.Second
+
 	// retryAfter is how often an origin that is down is tried again, at most,
 	// while the last good code is served.
 	retryAfter = 10 * time.Second
@@ -37,6 +41,7 @@ type Loader struct {
 	revalidateTimeout time.Duration
 	fileCheck         time.Duration
 	external          []string
+	bundler           Bundler
 	bundlers          *bundlers
 	check             func(ctx context.Context, bundle *Bundle) error
 	observe           func(what, outcome string, took time.Duration)
@@ -82,11 +87,15 @@ func NewLoader(options Options) (*Loader, error) {
 		revalidateTimeout: withDefault(options.RevalidateTimeout, 2*time.Second),
 		fileCheck:         withDefault(options.FileCheck, 250*time.Millisecond),
 		external:          options.External,
+		bundler:           options.Bundler,
 		bundlers:          newBundlers(int(withDefault(int64(options.Bundlers), int64(runtime.GOMAXPROCS(0)))), withDefault(options.BundleWait, 5*time.Second)),
 		check:             options.Check,
 		observe:           options.Observe,
 		log:               options.Logger,
 		clock:             options.Clock,
+	}
+	if l.bundler == nil {
+		l.bundler = InProcess{}
 	}
 	if l.log == nil {
 		l.log = zap.NewNop()
@@ -162,7 +171,7 @@ func (l *Loader) Close() error {
 // check.
 func (l *Loader) bundle(ctx context.Context, o origin, last *Bundle) (*Bundle, error) {
 	started := l.clock()
-	b, err := bundle(ctx, o, l.external, l.bundlers)
+	b, err := l.build(ctx, o)
 	if err == nil && l.check != nil && (last == nil || last.Digest != b.Digest) {
 		err = l.check(ctx, b)
 	}

@@ -11,14 +11,12 @@ import (
 	"github.com/evanw/esbuild/pkg/api"
 )
 
-// module is one file that goes into a bundle.
+// module is a Module with what the edge alone needs to know of it.
 type module struct {
-	name   string            // how messages and source maps name it; unique in its task
-	pin    string            // how integrity names it
-	sum    [sha256.Size]byte // of the bytes as fetched
-	size   int64             // of the same
-	code   string            // less a byte order mark
-	loader api.Loader
+	Module
+	pin  string            // how integrity names it
+	sum  [sha256.Size]byte // of the bytes as fetched
+	size int64             // of the same
 }
 
 // origin finds the modules of one task, for one attempt at loading it. Its
@@ -35,17 +33,15 @@ type origin interface {
 // newModule takes the bytes of a file.
 func newModule(name, pin string, raw []byte, loader api.Loader) (*module, error) {
 	m := &module{
-		name:   name,
+		Module: Module{Name: name, Code: string(bytes.TrimPrefix(raw, []byte("\ufeff"))), Loader: loader},
 		pin:    pin,
 		sum:    sha256.Sum256(raw),
 		size:   int64(len(raw)),
-		code:   string(bytes.TrimPrefix(raw, []byte("\ufeff"))),
-		loader: loader,
 	}
 	if loader == api.LoaderText {
 		return m, nil
 	}
-	if err := CheckNesting(m.code); err != nil {
+	if err := CheckNesting(m.Code); err != nil {
 		if ce, ok := err.(*CompileError); ok {
 			ce.File = name
 		}

@@ -66,6 +66,10 @@ type Options struct {
 	// External names modules that are left to the runtime's require.
 	External []string
 
+	// Bundler parses what authors wrote. Default: InProcess, which is for code
+	// that one trusts; the Loader does not close it.
+	Bundler Bundler
+
 	// Check is called with every new bundle before it replaces the last good
 	// one; an error keeps that one. The edge compiles there.
 	Check func(ctx context.Context, bundle *Bundle) error

@@ -8,21 +8,13 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime/internal/vlq"
 )
 
-// sourceMap is a source map of version 3 (ECMA-426) without content.
-type sourceMap struct {
-	Version  int      `json:"version"`
-	Sources  []string `json:"sources"`
-	Names    []string `json:"names"`
-	Mappings string   `json:"mappings"`
-}
-
 // adjustMap fits esbuild's map to what is handed out: sources get the author's
 // names; lines generated lines were put in front; and shift characters that
 // were put in front of the first line of the first source are taken off its
 // columns again.
-func adjustMap(raw []byte, lines, shift int) ([]byte, error) {
-	var m sourceMap
-	if err := json.Unmarshal(raw, &m); err != nil {
+func adjustMap(raw []byte, lines, shift int) (*SourceMap, error) {
+	m := &SourceMap{}
+	if err := json.Unmarshal(raw, m); err != nil {
 		return nil, fmt.Errorf("source map: %w", err)
 	}
 	for i, s := range m.Sources {
@@ -35,11 +27,10 @@ func adjustMap(raw []byte, lines, shift int) ([]byte, error) {
 		}
 		m.Mappings = mappings
 	}
-	if m.Mappings == "" {
-		return nil, nil // an empty file; readers take no map without mappings
+	if m.Mappings != "" {
+		m.Mappings = strings.Repeat(";", lines) + m.Mappings
 	}
-	m.Mappings = strings.Repeat(";", lines) + m.Mappings
-	return json.Marshal(m)
+	return m, nil
 }
 
 // shiftFirstLine subtracts shift from the original columns of the first line

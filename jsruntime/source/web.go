@@ -56,7 +56,7 @@ func (w *web) entry(ctx context.Context) (*module, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.origins[originOf(w.finals[m.name])] = true
+	w.origins[originOf(w.finals[m.Name])] = true
 	return m, nil
 }
 
@@ -70,7 +70,7 @@ func (w *web) resolve(ctx context.Context, importer *module, specifier string) (
 		return nil, nil
 	}
 	w.mu.Lock()
-	base := w.finals[importer.name]
+	base := w.finals[importer.Name]
 	w.mu.Unlock()
 	if target, err = normalizeURL(base.ResolveReference(target)); err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ func (w *web) recordsOf(b *Bundle) map[string]*record {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for key, get := range w.gets {
-		if get.module != nil && slices.Contains(b.Files, get.module.name) {
+		if get.module != nil && slices.Contains(b.Files, get.module.Name) {
 			records[key] = get.record
 		}
 	}
