@@ -45,6 +45,9 @@ const (
 	MaxSpecifierBytes = 2 << 20 // of all together
 )
 
+// MaxNames bounds SourceMap.Names.
+const MaxNames = 1 << 19
+
 // Module is one file that goes into a bundle.
 type Module struct {
 	Name   string // how messages and source maps name it; unique in its task
@@ -77,8 +80,8 @@ func (m *SourceMap) JSON() ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// fits reports what is too large about a script.
-func (o *Output) fits(job *Job) error {
+// Fits reports what is too large about a script.
+func (o *Output) Fits(job *Job) error {
 	mapSize := int64(len(o.Map.Mappings))
 	for _, name := range o.Map.Names {
 		mapSize += int64(len(name))
@@ -86,7 +89,7 @@ func (o *Output) fits(job *Job) error {
 	switch {
 	case int64(len(o.Code)) > job.MaxCode:
 		return &CompileError{File: job.Entry.Name, Message: fmt.Sprintf("the code could not be compiled: it becomes %d bytes when it is bundled, more than %d; make it smaller, or raise code_size, from which this limit follows", len(o.Code), job.MaxCode)}
-	case mapSize > job.MaxMap:
+	case mapSize > job.MaxMap || len(o.Map.Names) > MaxNames:
 		return &CompileError{File: job.Entry.Name, Message: fmt.Sprintf("the code could not be compiled: its source map becomes larger than %d bytes; make it smaller, or raise code_size, from which this limit follows", job.MaxMap)}
 	}
 	return nil

@@ -92,7 +92,7 @@ func (InProcess) Bundle(ctx context.Context, job *Job) (*Output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bundling %s: %w", entry.Name, err)
 	}
-	return out, out.fits(job)
+	return out, out.Fits(job)
 }
 
 func (r *run) setup(p api.PluginBuild) {

@@ -155,6 +155,9 @@ func newRig(t *testing.T, options Options) *rig {
 	if options.Transport == nil {
 		options.Transport = dialer(t)
 	}
+	if options.Bundler == nil {
+		options.Bundler = bundlerOfTests
+	}
 	l, err := NewLoader(options)
 	if err != nil {
 		t.Fatal(err)

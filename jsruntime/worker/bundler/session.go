@@ -1,0 +1,248 @@
+package bundler
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+)
+
+// resolvers is how many imports of one job are looked for at a time.
+const resolvers = 32
+
+// session is one job of a process: the edge's side of it.
+type session struct {
+	*worker
+	job    *source.Job
+	ctx    context.Context // ends with the session
+	cancel context.CancelFunc
+	clock  stopwatch
+	begun  bool
+	asked  int // imports
+	bytes  int // of their specifiers
+	places chan struct{}
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	names   []string          // of the modules that were sent, by number
+	ids     map[string]uint64 // the reverse
+	pending [][]byte          // frames to be written
+	more    sync.Cond         // pending or over has changed
+	over    bool
+}
+
+// bundle has the process do a job, and ends it. Besides what is wrong with the
+// code, the error is errNotBegun, errDied, errTimeout, a violation of the
+// protocol, or ctx's.
+func (w *worker) bundle(ctx context.Context, job *source.Job, options *Options) (*source.Output, error) {
+	s := &session{
+		worker: w,
+		job:    job,
+		places: make(chan struct{}, resolvers),
+		names:  []string{job.Entry.Name},
+		ids:    map[string]uint64{job.Entry.Name: 0},
+	}
+	s.more.L = &s.mu
+	// Numbers and lengths take up to ten bytes each.
+	w.largest = uint32(min(job.MaxCode+job.MaxMap+10*(source.MaxNames+source.MaxImports)+1024, math.MaxUint32))
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	defer context.AfterFunc(ctx, func() { w.kill(context.Cause(ctx)) })()
+	s.clock.start(options.Timeout, func() { w.kill(errTimeout) })
+	s.send(frame(frameJob, encodeJob(job, options.Memory)))
+	s.wg.Go(s.write)
+
+	out, err := s.serve()
+
+	s.clock.stop()
+	w.kill(nil)
+	s.cancel()
+	s.mu.Lock()
+	s.over = true
+	s.more.Broadcast()
+	s.mu.Unlock()
+	s.wg.Wait()
+	w.close()
+	return out, err
+}
+
+// serve reads until the process has answered.
+func (s *session) serve() (*source.Output, error) {
+	for {
+		k, payload, err := s.conn.read()
+		if err != nil {
+			return nil, s.broken(err)
+		}
+		if !s.begun && k != frameBegun {
+			return nil, violation("frame of kind %d before the job has begun", k)
+		}
+		switch k {
+		case frameBegun:
+			if s.begun {
+				return nil, violation("the job begins twice")
+			}
+			s.begun = true
+		case frameResolve:
+			m, err := decodeResolve(payload)
+			if err == nil {
+				err = s.ask(m)
+			}
+			if err != nil {
+				return nil, err
+			}
+		case frameOutput:
+			return decodeOutput(payload, s.job, s.sent())
+		case frameProblem:
+			problem, err := decodeProblem(payload, s.sent())
+			if err != nil {
+				return nil, err
+			}
+			return nil, problem
+		default:
+			return nil, violation("frame of kind %d", k)
+		}
+	}
+}
+
+// broken says why nothing more can be read.
+func (s *session) broken(err error) error {
+	switch err := s.ended(err); {
+	case !isEnd(err):
+		return err
+	case s.begun:
+		return errDied
+	default:
+		return errNotBegun
+	}
+}
+
+func (s *session) sent() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.names
+}
+
+// ask has an import looked for. Only what this process was given imports
+// anything.
+func (s *session) ask(m resolveMessage) error {
+	names := s.sent()
+	s.asked++
+	s.bytes += len(m.text)
+	switch {
+	case m.importer >= uint64(len(names)):
+		return violation("an import of a module that it was not given")
+	case len(m.text) > source.MaxSpecifier, s.asked > source.MaxImports, s.bytes > source.MaxSpecifierBytes:
+		return violation("too many imports")
+	}
+	s.clock.pause()
+	s.wg.Go(func() {
+		defer s.clock.resume()
+		s.places <- struct{}{}
+		defer func() { <-s.places }()
+		found, err := s.job.Resolve(s.ctx, names[m.importer], m.text)
+		if err != nil && source.IsFinal(err) {
+			s.kill(err)
+			return
+		}
+		s.answer(m.request, found, err)
+	})
+	return nil
+}
+
+// answer sends a module, once however often it is asked for.
+func (s *session) answer(request uint64, m *source.Module, err error) {
+	message := moduleMessage{request: request, answer: answerBare}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err != nil:
+		message.answer, message.text = answerFailed, err.Error()
+	case m != nil:
+		id, known := s.ids[m.Name]
+		message.answer, message.id = answerKnown, id
+		if !known {
+			id = uint64(len(s.names))
+			s.names = append(s.names, m.Name)
+			s.ids[m.Name] = id
+			message.answer, message.id, message.module = answerNew, id, m
+		}
+	}
+	s.pending = append(s.pending, frame(frameModule, encodeAnswer(message)))
+	s.more.Signal()
+}
+
+func (s *session) send(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = append(s.pending, b)
+	s.more.Signal()
+}
+
+// write writes what is sent until the session is over. A process that does not
+// read holds up nobody but itself.
+func (s *session) write() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.over {
+		if len(s.pending) == 0 {
+			s.more.Wait()
+			continue
+		}
+		batch := s.pending
+		s.pending = nil
+		s.mu.Unlock()
+		var err error
+		for _, b := range batch {
+			if err = s.conn.write(b); err != nil {
+				break
+			}
+		}
+		s.mu.Lock()
+		if err != nil {
+			return // the reader sees why
+		}
+	}
+}
+
+// stopwatch limits the time that a process takes for itself: it stands still
+// while the edge looks for imports.
+type stopwatch struct {
+	mu      sync.Mutex
+	timer   *time.Timer
+	left    time.Duration
+	since   time.Time // when it began to run
+	pauses  int
+	stopped bool
+}
+
+func (w *stopwatch) start(left time.Duration, over func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left, w.since = left, time.Now()
+	w.timer = time.AfterFunc(left, over)
+}
+
+func (w *stopwatch) pause() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pauses++; w.pauses == 1 && w.timer.Stop() {
+		w.left -= time.Since(w.since)
+	}
+}
+
+func (w *stopwatch) resume() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pauses--; w.pauses == 0 && !w.stopped {
+		w.since = time.Now()
+		w.timer.Reset(max(w.left, 0))
+	}
+}
+
+func (w *stopwatch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	w.timer.Stop()
+}

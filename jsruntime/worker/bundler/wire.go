@@ -1,0 +1,131 @@
+package bundler
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// version is that of the protocol. Both ends are the same binary, so it only
+// guards against a mistake.
+const version = 1
+
+// A frame is the length of its payload as a uint32 in little endian, its kind,
+// and the payload, see messages.go.
+const headerSize = 4 + 1
+
+// frameKind says what a frame means. E: the edge sends it; W: the process does.
+type frameKind uint8
+
+const (
+	frameReady   frameKind = iota + 1 // W: it has started
+	frameJob                          // E: what to bundle
+	frameBegun                        // W: the job has arrived
+	frameResolve                      // W: which module does this import mean?
+	frameModule                       // E: the answer
+	frameOutput                       // W: the script
+	frameProblem                      // W: what is wrong with the code
+	frameKinds
+)
+
+// errProtocol reports a peer that does not keep to the protocol.
+var errProtocol = errors.New("protocol violation")
+
+func violation(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errProtocol, fmt.Sprintf(format, args...))
+}
+
+// conn reads and writes frames on a blocking descriptor. One goroutine may
+// read while another writes.
+type conn struct {
+	fd     int
+	buffer []byte // what was read and not yet returned
+	limit  func(frameKind) uint32
+}
+
+// newConn bounds what may be read: the bytes of each kind, 0 for those that the
+// peer may not send.
+func newConn(fd int, limit func(frameKind) uint32) *conn { return &conn{fd: fd, limit: limit} }
+
+const readSize = 64 << 10
+
+// read returns the next frame, whose payload is the caller's; io.EOF when the
+// peer has closed between two.
+func (c *conn) read() (frameKind, []byte, error) {
+	if err := c.need(headerSize); err != nil {
+		return 0, nil, err
+	}
+	size, k := binary.LittleEndian.Uint32(c.buffer), frameKind(c.buffer[4])
+	if size > c.limit(k) {
+		return 0, nil, violation("frame of kind %d and %d bytes", k, size)
+	}
+	end := headerSize + int(size)
+	if err := c.need(end); err != nil {
+		return 0, nil, err
+	}
+	payload := c.buffer[headerSize:end:end]
+	if len(c.buffer) == end {
+		c.buffer = nil
+		return k, payload, nil
+	}
+	c.buffer = c.buffer[end:]
+	return k, slices.Clone(payload), nil
+}
+
+// need reads until n bytes are there. The buffer grows as they come: a header
+// alone reserves no memory.
+func (c *conn) need(n int) error {
+	for len(c.buffer) < n {
+		if err := c.fill(); err != nil {
+			if err == io.EOF && len(c.buffer) > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *conn) fill() error {
+	if cap(c.buffer)-len(c.buffer) < readSize/2 {
+		c.buffer = slices.Grow(c.buffer, readSize)
+	}
+	for {
+		n, err := unix.Read(c.fd, c.buffer[len(c.buffer):cap(c.buffer)])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return fmt.Errorf("reading from the socket: %w", err)
+		case n == 0:
+			return io.EOF
+		}
+		c.buffer = c.buffer[:len(c.buffer)+n]
+		return nil
+	}
+}
+
+// frame returns a frame as it is written.
+func frame(k frameKind, payload []byte) []byte {
+	b := make([]byte, 0, headerSize+len(payload))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
+	return append(append(b, byte(k)), payload...)
+}
+
+func (c *conn) write(b []byte) error {
+	for len(b) > 0 {
+		n, err := unix.Write(c.fd, b)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("writing to the socket: %w", err)
+		}
+		b = b[n:]
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package bundler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
+)
+
+// How a process ends before it has answered.
+var (
+	errNotBegun = errors.New("the bundler ended before it saw the code")
+	errDied     = errors.New("the bundler died of the code")
+	errTimeout  = errors.New("the bundler took too long")
+)
+
+// worker is a process that has started, and has bundled nothing yet.
+type worker struct {
+	process *process.Process
+	conn    *conn
+	largest uint32 // frame that may come; set before a job is sent
+
+	mu     sync.Mutex
+	closed bool  // the descriptor may be another's by now
+	cause  error // why it was killed
+}
+
+// start starts a process and waits until it can be used.
+func start(ctx context.Context, kind string, memory int64) (*worker, error) {
+	p, err := process.Start(process.Options{Kind: kind, Memory: memory})
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{process: p}
+	w.conn = newConn(p.FD(), w.limit)
+	defer context.AfterFunc(ctx, func() { w.kill(context.Cause(ctx)) })()
+	timer := time.AfterFunc(startTimeout, func() { w.kill(fmt.Errorf("it was not ready within %v", startTimeout)) })
+	defer timer.Stop()
+	k, payload, err := w.conn.read()
+	if err == nil && (k != frameReady || len(payload) != 1 || payload[0] != version) {
+		err = violation("frame of kind %d instead of its version", k)
+	}
+	if err != nil {
+		err = w.ended(err)
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// limit bounds the frames that come from the process.
+func (w *worker) limit(k frameKind) uint32 {
+	switch k {
+	case frameReady, frameBegun:
+		return 1
+	case frameResolve:
+		return source.MaxSpecifier + 32
+	case frameProblem:
+		return maxProblem
+	case frameOutput:
+		return w.largest
+	}
+	return 0
+}
+
+// kill ends the process, and with it whoever reads or writes. The first cause
+// is the one that counts.
+func (w *worker) kill(cause error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cause == nil {
+		w.cause = cause
+	}
+	if !w.closed {
+		w.process.Kill()
+		_ = unix.Shutdown(w.process.FD(), unix.SHUT_RDWR) // it may be shut already
+	}
+}
+
+// ended returns why a read failed: what the process was killed for, else what
+// the system says.
+func (w *worker) ended(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cause != nil {
+		return w.cause
+	}
+	return err
+}
+
+// close kills the process and waits for its end. Nobody may read or write any
+// more.
+func (w *worker) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.process.Close()
+	w.mu.Unlock()
+	<-w.process.Done()
+}
+
+// isEnd reports whether a read failed as it does when the peer is gone.
+func isEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET)
+}
