@@ -144,6 +144,8 @@ func parseModule(name, code string, sources *sourceFiles) (*ast.Program, error) 
 	return wrapper, nil
 }
 
+const maxCompileMessage = 2000
+
 // compileError turns what goja's parser or compiler found into a ScriptError
 // at the author's position.
 func compileError(err error, sources *sourceFiles) error {
@@ -158,6 +160,9 @@ func compileError(err error, sources *sourceFiles) error {
 		if syntax.File != nil {
 			position = syntax.File.Position(syntax.Offset)
 		}
+	}
+	if len(message) > maxCompileMessage { // it quotes the code
+		message = strings.ToValidUTF8(message[:maxCompileMessage], "") + "…"
 	}
 	stack, frame := "", ""
 	if position.Line > 0 {

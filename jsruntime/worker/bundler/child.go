@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 )
@@ -34,7 +36,6 @@ type child struct {
 // serve is the main of the process. It does one job.
 func serve(fd int) error {
 	debug.SetMaxStack(maxStack)
-	debug.SetTraceback("none") // what the code makes of the stack is for no log
 	c := &child{
 		conn:    newConn(fd, fromEdge),
 		waiting: map[uint64]chan moduleMessage{},
@@ -63,6 +64,11 @@ func serve(fd int) error {
 	job.Resolve = c.resolve
 	if err := c.send(frameBegun, nil); err != nil {
 		return err
+	}
+	// From here on the code decides how the process dies, and what the runtime
+	// says of that are pages of its stack.
+	if err := unix.Close(int(os.Stderr.Fd())); err != nil {
+		return fmt.Errorf("closing the log: %w", err)
 	}
 	go limitMemory(memory)
 	go c.receive()
@@ -134,7 +140,6 @@ func (c *child) receive() {
 		}
 		m, err := decodeAnswer(payload)
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "bundler: %v\n", err)
 			os.Exit(1)
 		}
 		c.mu.Lock()
