@@ -18,9 +18,11 @@
 // CommonJS entry may end in a top-level `return function …`, and inline code
 // may be one expression: a function, or an object with a fetch method.
 //
-// Bundling and parsing run in this process and can be killed by their input;
-// CheckNesting refuses the inputs that are known to do so, which is a guard
-// for code one trusts and no sandbox.
+// Bundlers and parsers can be killed by their input. Options.Bundler decides
+// where they work: by default in this process, for code that one trusts, with
+// CheckNesting as a guard that is no sandbox; with a pool of package
+// jsruntime/worker/bundler in a process of their own for each bundle. Fetching,
+// reading, the allow-list and integrity stay here in either case.
 package source
 
 // Bundle is code ready to be compiled: one script, no imports left. It is
