@@ -1,5 +1,8 @@
+//go:build unix
+
 // Package process starts worker processes: this binary again, taken over
-// before it does anything else, with nothing inherited but one socket.
+// before it does anything else, with nothing inherited but one socket, and
+// locked up as tightly as the host allows.
 //
 // A package that has work for such a process names it in an init function, and
 // starts it anywhere:
@@ -7,100 +10,119 @@
 //	func init() { process.Register("bundler", serve) } // serve(fd int) error
 //
 //	p, err := process.Start(process.Options{Kind: "bundler", Memory: 256 << 20})
-//	defer p.Kill()
+//	defer p.Close()
 //	unix.Write(p.FD(), …)
 //
+//	<-p.Done()
+//	var end *process.ExitError
+//	if errors.As(p.Err(), &end) && end.Reason == process.OutOfMemory { … }
+//
 // Both ends of the socket are blocking stream sockets (AF_UNIX).
+//
+// Which layers of the sandbox hold says Layers, for the host, or
+// Process.Report, for one process. What a process still can do: compute, read
+// the clock and random bytes, start threads, and use its one socket.
 package process
 
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// argvPrefix begins argument 0 of every worker process; its kind follows.
-const argvPrefix = "webtask-worker:"
-
-// childFD is the descriptor of the socket in a worker process.
-const childFD = 3
-
-// Main is what a worker process does. fd is its socket; when Main returns, the
-// process exits, with status 1 after an error.
-type Main func(fd int) error
-
-// Register names the Main of a kind of worker process. In a process that was
-// started as one of that kind it does not return. It is for init functions
-// only: then nothing of the program has run yet.
-func Register(kind string, main Main) {
-	if len(os.Args) == 0 || os.Args[0] != argvPrefix+kind {
-		return
-	}
-	// The goroutine of init functions is bound to the main thread; the work
-	// shall be done by one that is not.
-	go func() {
-		if err := main(childFD); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}()
-	select {}
-}
-
-// IsWorker reports whether this process is a worker process of any kind.
-func IsWorker() bool {
-	return len(os.Args) > 0 && strings.HasPrefix(os.Args[0], argvPrefix)
-}
 
 // Options say how to start a worker process.
 type Options struct {
 	Kind string // as registered
 
 	// Memory is how many bytes the process may take above what it takes by
-	// itself; 0: no limit.
+	// itself; 0: no limit. At three quarters of it the garbage collector starts
+	// to work harder; beyond it the process dies (OutOfMemory).
 	Memory int64
+
+	// Strict makes Start fail when a layer of the sandbox is missing that this
+	// package knows for the platform. Start then waits until the process is
+	// locked up.
+	Strict bool
 }
+
+// reportTimeout is how long Start waits for a strict process, which takes some
+// ten milliseconds, to lock itself up.
+const reportTimeout = 30 * time.Second
 
 // Process is a running worker process.
 type Process struct {
-	fd   int
-	cmd  *exec.Cmd
-	done chan struct{}
+	fd      int
+	process *os.Process
+	asked   atomic.Bool // to die, by Kill
+
+	reported chan struct{} // closed when report and reportErr are set
+	report   Report
+	failed   error
+
+	done  chan struct{} // closed when err and state are set
+	err   error
+	state *os.ProcessState
 
 	mu     sync.Mutex
 	closed bool
 }
 
-// Start starts a worker process.
+// Start starts a worker process. It returns as soon as the process exists; what
+// is written to the socket meanwhile waits there.
 func Start(options Options) (*Process, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if !registered[options.Kind] {
+		return nil, fmt.Errorf("worker process: nobody registered the kind %q", options.Kind)
+	}
+	pair, err := socketpair()
 	if err != nil {
 		return nil, fmt.Errorf("worker process: socketpair: %w", err)
 	}
-	unix.CloseOnExec(pair[0])
-	unix.CloseOnExec(pair[1])
+	p := &Process{fd: pair[0], reported: make(chan struct{}), done: make(chan struct{})}
 	child := os.NewFile(uintptr(pair[1]), "worker socket")
 	defer child.Close()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{argvPrefix + options.Kind}
-	cmd.Env = []string{}
-	cmd.Stderr = os.Stderr
-	cmd.ExtraFiles = []*os.File{child}
-	if err := cmd.Start(); err != nil {
-		unix.Close(pair[0])
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		unix.Close(p.fd)
 		return nil, fmt.Errorf("worker process: %w", err)
 	}
-	p := &Process{fd: pair[0], cmd: cmd, done: make(chan struct{})}
-	go func() {
-		_ = cmd.Wait() // how it ended is in ProcessState
-		close(p.done)
-	}()
+	defer null.Close()
+	voice, mouth, err := pipe()
+	if err != nil {
+		unix.Close(p.fd)
+		return nil, fmt.Errorf("worker process: pipe: %w", err)
+	}
+	defer mouth.Close()
+
+	s, err := spawn(options, []*os.File{null, null, mouth, child})
+	if err != nil {
+		unix.Close(p.fd)
+		voice.Close()
+		return nil, fmt.Errorf("worker process: %w", err)
+	}
+	p.process = s.process
+	go p.watch(voice, s)
+	if options.Strict {
+		if err := p.insist(); err != nil {
+			p.Close()
+			return nil, err
+		}
+	}
 	return p, nil
+}
+
+// insist waits for the report and fails if a layer is missing.
+func (p *Process) insist() error {
+	late := time.AfterFunc(reportTimeout, p.Kill)
+	defer late.Stop()
+	report, err := p.Report()
+	if err != nil {
+		return err
+	}
+	return report.Complete()
 }
 
 // FD returns this side's end of the socket. Whoever reads from it closes it
@@ -108,15 +130,34 @@ func Start(options Options) (*Process, error) {
 func (p *Process) FD() int { return p.fd }
 
 // PID returns the process id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int { return p.process.Pid }
 
 // Kill ends the process at once. Reads and writes on the socket then fail.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // it may have ended by itself
+	p.asked.Store(true)
+	_ = p.process.Kill() // it may have ended by itself
 }
 
 // Done is closed when the process has ended and was waited for.
 func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err says why the process ended: nil while it runs and after Main returned
+// nil, else an *ExitError.
+func (p *Process) Err() error {
+	select {
+	case <-p.done:
+		return p.err
+	default:
+		return nil
+	}
+}
+
+// Report says which layers hold for this process. It waits until the process
+// has locked itself up, or has died before.
+func (p *Process) Report() (Report, error) {
+	<-p.reported
+	return p.report, p.failed
+}
 
 // Close kills the process, if it still runs, and closes the socket. No other
 // call may use the socket meanwhile.

@@ -1,0 +1,6 @@
+//go:build cgo
+
+package process
+
+// cgoEnabled says that threads are those of the C library.
+const cgoEnabled = true
