@@ -25,8 +25,17 @@ function show(target, timing, { response, body, took }, text) {
   $(timing).textContent = `${response.status} in ${took.toFixed(1)} ms`;
 }
 
-async function greet() {
-  show("hello", "hello-time", await call("hello"), (body) => `${body.greeting}, at ${body.place}.`);
+async function greet(language) {
+  const init = language ? { headers: { "Accept-Language": language } } : {};
+  show("hello", "hello-time", await call("hello", init), (body) => `${body.greeting}, at ${body.place}.`);
+}
+
+// Languages that the task knows, one after the other.
+const abroad = ["fr", "pl", "it", "nl", "pt", "de", "es"];
+
+function greetAbroad() {
+  abroad.push(abroad.shift());
+  return greet(abroad.at(-1));
 }
 
 // The token is written by `make run`, which knows the keys of this edge.
@@ -89,6 +98,8 @@ async function showSources() {
 
 $("light").addEventListener("click", async () => showLamp(await call("lamp", { method: "POST" })));
 $("forget").addEventListener("click", async () => showLamp(await call("lamp", { method: "DELETE" })));
+$("greet").addEventListener("click", () => greet());
+$("abroad").addEventListener("click", greetAbroad);
 $("ask").addEventListener("click", report);
 
 if (token) {

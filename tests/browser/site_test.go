@@ -191,6 +191,21 @@ func TestSite(t *testing.T) {
 		b.do(t, "lighting the lamp", chromedp.Click[chromedp.CSS]("#light"), says("#lit", lit))
 	}
 	b.shot(t, "light")
+	b.do(t, "another language", chromedp.Click[chromedp.CSS]("#abroad"), says("#hello", "Bienvenue"))
+	b.do(t, "one's own language", chromedp.Click[chromedp.CSS]("#greet"), says("#hello", "Harbour Light"))
+
+	b.do(t, "a wide window", chromedp.EmulateViewport(1280, 800))
+	// The boxes with the answers, and the cards, of a row are alike.
+	for _, selector := range []string{".result", ".card"} {
+		if edges := ask[int](t, b, `new Set([...document.querySelectorAll("`+selector+`")].flatMap((e) => [
+			"top " + Math.round(e.getBoundingClientRect().top), "bottom " + Math.round(e.getBoundingClientRect().bottom)])).size`); edges != 2 {
+			t.Errorf("three of %s in a row have %d different edges, want one top and one bottom", selector, edges)
+		}
+	}
+	if slack := ask[int](t, b, `Math.max(...[...document.querySelectorAll(".card")].map((card) =>
+		Math.round(card.getBoundingClientRect().bottom - card.lastElementChild.getBoundingClientRect().bottom)))`); slack > 60 {
+		t.Errorf("a card ends with %d px of nothing", slack)
+	}
 
 	b.do(t, "reloading", chromedp.Reload(), ready, says("#lit", "3"))
 	s.stop(t)
@@ -227,6 +242,9 @@ func TestSite(t *testing.T) {
 	b.do(t, "a telephone", chromedp.EmulateViewport(360, 780))
 	if ask[bool](t, b, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 		t.Error("on a telephone the page scrolls sideways")
+	}
+	if ask[bool](t, b, `document.querySelector(".title").getBoundingClientRect().top < document.querySelector("header img").getBoundingClientRect().bottom`) {
+		t.Error("on a telephone the title runs over the picture")
 	}
 	b.shot(t, "telephone")
 

@@ -3,10 +3,12 @@
 package examples
 
 import (
+	"html"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,11 +60,33 @@ func TestCaddyfilesAreFormatted(t *testing.T) {
 	}
 }
 
+// TestSiteShowsItsCaddyfile wants the lines that the page of the site shows to
+// be those of Caddyfile.example.
+func TestSiteShowsItsCaddyfile(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(harness.Root(t), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	caddyfile := strings.ReplaceAll(read("Caddyfile.example"), "\n\t", "\n")
+	shown := regexp.MustCompile(`(?s)<code class="caddyfile">(.*?)</code>`).FindAllStringSubmatch(read("examples/site/index.html"), -1)
+	if len(shown) != 2 {
+		t.Fatalf("the page shows %d parts of the Caddyfile, want 2", len(shown))
+	}
+	for _, part := range shown {
+		if !strings.Contains(caddyfile, html.UnescapeString(part[1])) {
+			t.Errorf("Caddyfile.example has not\n%s", part[1])
+		}
+	}
+}
+
 func TestSidecar(t *testing.T) {
 	srv := harness.Start(t, harness.Config{From: "examples/sidecar", Env: []string{"APP=" + startApp(t)}})
 	ann, ben := harness.NewClient(t), harness.NewClient(t)
 
-	ann.Get(t, srv.URL+"/").Want(t, 200, "A small tea shop")
+	ann.Get(t, srv.URL+"/").Want(t, 200, "A small tea shop").Want(t, 200, "€6.90")
 	ann.Get(t, srv.URL+"/catalogue.json").Want(t, 200, `"assam"`)
 	ann.Get(t, srv.URL+"/basket").Want(t, 200, `{"lines":[],"cents":0}`)
 	ann.Do(t, http.MethodPost, srv.URL+"/basket", `{"id":"coffee"}`).Want(t, 404, "coffee")
