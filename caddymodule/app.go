@@ -39,9 +39,11 @@ type App struct {
 	// a file in Caddy's data directory.
 	Store *Store `json:"store,omitempty"`
 
-	// How isolates are kept apart. `none`, the default and the only value of
-	// this build, runs them in the server's own process, which is for code
-	// that one trusts: JavaScript can exhaust the memory of the process.
+	// How isolates are kept apart. `process` runs them in sandboxed worker
+	// processes, one per container and kind of task; `process strict` refuses
+	// to start where a layer of the sandbox is missing. `none`, the default,
+	// runs them in the server's own process, which is for code that one
+	// trusts: JavaScript can exhaust the memory of the process.
 	Isolation string `json:"isolation,omitempty"`
 
 	// What requests, and the isolates of a container, may take at most. Routes
@@ -145,9 +147,9 @@ func inGlobalOption(err error) error {
 // check reports what is wrong with the configuration by itself.
 func (a *App) check() error {
 	switch a.Isolation {
-	case "", isolationNone, isolationProcess:
+	case "", isolationNone, isolationProcess, isolationStrict:
 	default:
-		return fmt.Errorf("isolation: %q is unknown; it can be process or none", a.Isolation)
+		return fmt.Errorf("isolation: %q is unknown; it can be process, process strict or none", a.Isolation)
 	}
 	if a.Limits.Memory != 0 && !a.usesWorkers() {
 		return errMemory
@@ -170,10 +172,13 @@ func (a *App) check() error {
 const (
 	isolationNone    = "none"
 	isolationProcess = "process"
+	isolationStrict  = "process strict"
 )
 
 // usesWorkers reports whether isolates run in worker processes.
-func (a *App) usesWorkers() bool { return a.Isolation == isolationProcess }
+func (a *App) usesWorkers() bool {
+	return a.Isolation == isolationProcess || a.Isolation == isolationStrict
+}
 
 // hold takes what this configuration shares with those before and after it.
 func (a *App) hold() error {
@@ -193,7 +198,7 @@ func (a *App) hold() error {
 	if a.Queue != nil {
 		queue = *a.Queue
 	}
-	runs := engineKey{Queue: queue, Workers: a.usesWorkers(), Memory: a.Limits.Memory}
+	runs := engineKey{Queue: queue, Workers: a.usesWorkers(), Strict: a.Isolation == isolationStrict, Memory: a.Limits.Memory}
 	if a.engine, err = holdEngine(&a.shared, runs); err != nil {
 		return err
 	}
@@ -204,7 +209,7 @@ func (a *App) hold() error {
 		CodeSize:    a.Limits.CodeSize,
 		EgressAllow: a.EgressAllow,
 		CacheDir:    codeCacheDir(),
-	}, a.engine.programs)
+	}, a.engine)
 	if err != nil {
 		return err
 	}

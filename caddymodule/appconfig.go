@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -81,9 +82,10 @@ var appOptions = append([]option[*App]{
 		},
 	},
 	{
-		name: "isolation", syntax: "process | none", dflt: "none",
-		parse: func(d *caddyfile.Dispenser, a *App) (err error) {
-			a.Isolation, err = oneArg(d)
+		name: "isolation", syntax: "process [strict] | none", dflt: "none",
+		parse: func(d *caddyfile.Dispenser, a *App) error {
+			args, err := someArgs(d)
+			a.Isolation = strings.Join(args, " ")
 			return err
 		},
 	},

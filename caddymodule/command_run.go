@@ -148,7 +148,7 @@ func (f *runFlags) edge(held *holdings, logger *zap.Logger, storePath string) (*
 	if err != nil {
 		return nil, err
 	}
-	loader, err := holdLoader(held, loaderKey{EgressAllow: f.allowed(), CacheDir: codeCacheDir()}, engine.programs)
+	loader, err := holdLoader(held, loaderKey{EgressAllow: f.allowed(), CacheDir: codeCacheDir()}, engine)
 	if err != nil {
 		return nil, err
 	}

@@ -218,7 +218,7 @@ func (s *serverConfig) integrity(ctx context.Context, ref webtask.CodeRef) (stri
 		CodeSize:    s.app.Limits.CodeSize,
 		EgressAllow: s.app.EgressAllow,
 		// No cache: what is pinned is what the origin serves now.
-	}, engine.programs)
+	}, engine)
 	if err != nil {
 		return "", err
 	}

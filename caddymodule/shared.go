@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/webapi"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/bundler"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -121,6 +123,7 @@ func (s *sharedStore) Destruct() error {
 type sharedEngine struct {
 	isolateRunner
 	programs *edge.Programs
+	bundler  *bundler.Pool // nil: code is parsed in this process
 }
 
 // isolateRunner runs isolates, in this process or in workers.
@@ -134,6 +137,7 @@ type isolateRunner interface {
 type engineKey struct {
 	Queue   Queue
 	Workers bool
+	Strict  bool
 	Memory  int64 // of a worker
 }
 
@@ -141,6 +145,7 @@ func (k engineKey) open() (isolateRunner, error) {
 	if k.Workers {
 		return worker.New(worker.Options{
 			Memory:      k.Memory,
+			Strict:      k.Strict,
 			QueueLength: k.Queue.Length,
 			QueueWait:   time.Duration(k.Queue.Wait),
 			Logger:      sharedLog.logger("workers"),
@@ -167,7 +172,12 @@ func holdEngine(h *holdings, key engineKey) (*sharedEngine, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &sharedEngine{engine, programs}, nil
+		shared := &sharedEngine{isolateRunner: engine, programs: programs}
+		if key.Workers {
+			// What an author wrote is parsed outside this process too.
+			shared.bundler, err = bundler.New(bundler.Options{Logger: sharedLog.logger("bundler")})
+		}
+		return shared, err
 	})
 }
 
@@ -176,7 +186,19 @@ func holdEngine(h *holdings, key engineKey) (*sharedEngine, error) {
 func (e *sharedEngine) Destruct() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	return e.Close(ctx)
+	err := e.Close(ctx)
+	if e.bundler != nil {
+		err = errors.Join(err, e.bundler.Close())
+	}
+	return err
+}
+
+// parser returns what parses code.
+func (e *sharedEngine) parser() source.Bundler {
+	if e.bundler == nil {
+		return source.InProcess{}
+	}
+	return e.bundler
 }
 
 // sharedLoader fetches code; its transport sends the fetches of scripts too.
@@ -195,7 +217,7 @@ type loaderKey struct {
 	CacheDir    string
 }
 
-func holdLoader(h *holdings, config loaderKey, programs *edge.Programs) (*sharedLoader, error) {
+func holdLoader(h *holdings, config loaderKey, engine *sharedEngine) (*sharedLoader, error) {
 	key, err := contentKey(config)
 	if err != nil {
 		return nil, err
@@ -212,7 +234,8 @@ func holdLoader(h *holdings, config loaderKey, programs *edge.Programs) (*shared
 			Allow:     config.CodeAllow,
 			MaxAge:    time.Duration(config.CodeMaxAge),
 			CodeSize:  config.CodeSize,
-			Check:     programs.Check,
+			Check:     engine.programs.Check,
+			Bundler:   engine.parser(),
 			Observe:   metrics.codeLoaded,
 			Logger:    sharedLog.logger("code"),
 		})

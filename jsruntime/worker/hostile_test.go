@@ -36,6 +36,7 @@ func (p *liarProcess) FD() int               { return p.fd }
 func (p *liarProcess) PID() int              { return 0 }
 func (p *liarProcess) Done() <-chan struct{} { return p.done }
 func (p *liarProcess) Close()                { unix.Close(p.fd) }
+func (p *liarProcess) Err() error            { return nil }
 
 // Kill breaks the socket, as the end of a process does.
 func (p *liarProcess) Kill() {

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"runtime"
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
 // link is the edge's side of one worker that is in use. It belongs to one key
@@ -46,6 +50,7 @@ type proc interface {
 	PID() int
 	Kill()
 	Done() <-chan struct{}
+	Err() error
 	Close()
 }
 
@@ -365,8 +370,14 @@ func (l *link) abort(c *call, fault, reason error) {
 
 // end is called when nothing more can come: all calls fail.
 func (l *link) end(err error) {
+	if errors.Is(err, errProtocol) {
+		l.abort(nil, nil, err)
+	}
 	l.proc.Kill()
 	<-l.proc.Done()
+	if died := l.proc.Err(); died != nil {
+		err = died
+	}
 	l.mu.Lock()
 	l.retiring, l.dead = true, true
 	if l.reason == nil {
@@ -393,14 +404,24 @@ func (l *link) end(err error) {
 			c.finish(fault)
 			continue
 		}
-		c.finish(&jsruntime.CrashError{
-			Container: l.key.container, Err: reason,
-			Alone:    open == 1 && culprit == nil,
-			Unharmed: !c.touched.Load() && !(open == 1 && culprit == nil),
-		})
+		c.finish(l.crash(c, reason, open == 1 && culprit == nil))
 	}
 	l.proc.Close()
 	close(l.gone)
+}
+
+// crash is what a call fails with whose worker died. One that was alone there
+// has its own doing to blame.
+func (l *link) crash(c *call, reason error, alone bool) error {
+	if why, ok := process.ReasonOf(reason); ok && alone && why == process.OutOfMemory {
+		return &jsruntime.LimitError{
+			Limit: "memory", Value: humanize.IBytes(uint64(l.key.memory)), Option: "memory", Status: http.StatusInternalServerError,
+		}
+	}
+	return &jsruntime.CrashError{
+		Container: l.key.container, Err: reason,
+		Alone: alone, Unharmed: !alone && !c.touched.Load(),
+	}
 }
 
 // ask sends a question about isolates and waits for the answer.

@@ -37,6 +37,9 @@ type Options struct {
 	// itself; default 128 MiB. A webtask's limit memory narrows it.
 	Memory int64
 
+	// Strict refuses to start a worker when a layer of its sandbox is missing.
+	Strict bool
+
 	// MaxWorkers bounds the workers in use; default 100. The one that was idle
 	// longest makes room. Spares is how many blank ones are kept ready, so that
 	// no request waits for a process to start; default 1, negative: none.
@@ -107,6 +110,16 @@ func New(options Options) (*Supervisor, error) {
 		options: options, now: time.Now, stop: make(chan struct{}), want: make(chan struct{}, 1),
 		workers: make(map[key]*entry), links: make(map[*link]struct{}), quarantine: make(map[string]*record),
 	}
+	layers, err := process.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("worker processes cannot be started: %w", err)
+	}
+	if options.Strict {
+		if err := layers.Complete(); err != nil {
+			return nil, err
+		}
+	}
+	options.Logger.Info("worker processes are sandboxed", zap.Stringer("layers", layers))
 	s.owned.Go(s.keepSpares)
 	s.owned.Go(s.watch)
 	return s, nil
@@ -239,7 +252,7 @@ func (s *Supervisor) start(k key) (*link, error) {
 	proc := s.takeSpare(k)
 	if proc == nil {
 		var err error
-		if proc, err = process.Start(process.Options{Kind: Kind, Memory: k.memory}); err != nil {
+		if proc, err = process.Start(process.Options{Kind: Kind, Memory: k.memory, Strict: s.options.Strict}); err != nil {
 			return nil, fmt.Errorf("starting a worker of container %q: %w", k.container, err)
 		}
 	}

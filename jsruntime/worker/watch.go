@@ -175,7 +175,7 @@ func (s *Supervisor) keepSpares() {
 		s.mu.Unlock()
 		var again <-chan time.Time
 		if missing > 0 {
-			spare, err := process.Start(process.Options{Kind: Kind, Memory: s.options.Memory})
+			spare, err := process.Start(process.Options{Kind: Kind, Memory: s.options.Memory, Strict: s.options.Strict})
 			if err == nil {
 				s.mu.Lock()
 				s.spares = append(s.spares, spare)
