@@ -72,8 +72,8 @@ func (p *Process) watch(voice *os.File, s *spawned) {
 	rest, _ := io.ReadAll(io.LimitReader(r, maxLastWords))
 	_, _ = io.Copy(io.Discard, r) // a dying process must not wait for its reader
 	p.state, _ = p.process.Wait()
-	s.release()
 	p.err = p.explain(first+string(rest), s)
+	s.release()
 	if !reports {
 		p.failed = fmt.Errorf("worker process: it ended before it was locked up: %w", cmp.Or(p.err, io.ErrUnexpectedEOF))
 		close(p.reported)

@@ -18,18 +18,24 @@ const (
 	raceSlack  = 512 << 20
 )
 
+// allowance is what a process may take for memory to be of use to it. The race
+// detector keeps several bytes about each byte of the heap, so its processes
+// get as much more; that is for tests.
+func allowance(memory int64) int64 {
+	if raceDetector {
+		return memory*raceFactor + raceSlack
+	}
+	return memory
+}
+
 // dataLimit returns the bound of writable private address space: the baseline,
 // what is allowed above it, and what threads of C take for their stacks whether
-// they use them or not. The race detector keeps several bytes about each byte
-// of the heap, so its processes get as much more; that is for tests.
+// they use them or not.
 func dataLimit(baseline, memory int64) int64 {
 	if memory == 0 || baseline == 0 {
 		return 0
 	}
-	if raceDetector {
-		memory = memory*raceFactor + raceSlack
-	}
-	return baseline + memory + threadSlack()
+	return baseline + allowance(memory) + threadSlack()
 }
 
 // threadSlack is the address space of the stacks of threads that come later.

@@ -98,7 +98,17 @@ func spawn(options Options, files []*os.File) (*spawned, error) {
 	s.thread.run(func() {
 		s.foot, err = foothold(func(f *footing) error {
 			s.process, err = f.start(options, files, s.group)
-			return err
+			if err == nil || s.group == nil {
+				return err
+			}
+			// Perhaps it is only the cgroup that the kernel does not like.
+			process, again := f.start(options, files, nil)
+			if again != nil {
+				return again
+			}
+			s.release()
+			s.process, s.group, s.cgroup = process, nil, err
+			return nil
 		})
 	})
 	if err != nil {
