@@ -39,9 +39,9 @@ type App struct {
 	// a file in Caddy's data directory.
 	Store *Store `json:"store,omitempty"`
 
-	// How isolates are kept apart. `process` runs them in sandboxed worker
-	// processes, one per container and kind of task; `process strict` refuses
-	// to start where a layer of the sandbox is missing. `none`, the default,
+	// How isolates are kept apart. `process`, the default, runs them in
+	// sandboxed worker processes, one per container and kind of task; `process
+	// strict` refuses to start where a layer of the sandbox is missing. `none`
 	// runs them in the server's own process, which is for code that one
 	// trusts: JavaScript can exhaust the memory of the process.
 	Isolation string `json:"isolation,omitempty"`
@@ -177,7 +177,7 @@ const (
 
 // usesWorkers reports whether isolates run in worker processes.
 func (a *App) usesWorkers() bool {
-	return a.Isolation == isolationProcess || a.Isolation == isolationStrict
+	return a.Isolation != isolationNone
 }
 
 // hold takes what this configuration shares with those before and after it.

@@ -82,7 +82,7 @@ var appOptions = append([]option[*App]{
 		},
 	},
 	{
-		name: "isolation", syntax: "process [strict] | none", dflt: "none",
+		name: "isolation", syntax: "process [strict] | none", dflt: "process",
 		parse: func(d *caddyfile.Dispenser, a *App) error {
 			args, err := someArgs(d)
 			a.Isolation = strings.Join(args, " ")

@@ -135,7 +135,7 @@ func TestLimitsThatDoNotCount(t *testing.T) {
 func TestTokenMode(t *testing.T) {
 	s := newServer(t, map[string]string{"hello.js": helloJS})
 	origin := "http://127.0.0.1:" + s.port
-	s.mustLoad("code_allow http://127.0.0.1:"+s.port+"/*\n egress allow 127.0.0.1:"+s.port, `
+	s.mustLoad("isolation none\n code_allow http://127.0.0.1:"+s.port+"/*\n egress allow 127.0.0.1:"+s.port, `
 	webtask /run
 	webtask /acme {
 		container acme

@@ -65,8 +65,8 @@ func TestRefused(t *testing.T) {
 		"under templates":      {"", "route {\n templates\n webtask\n}", "webtask in token mode stands under templates"},
 		"under intercept":      {"", "route {\n intercept {\n  replace_status 200\n }\n webtask /run/*\n}", "stands under intercept"},
 		"under both, deep":     {"", "route {\n templates\n route /a/* {\n  intercept {\n   replace_status 200\n  }\n  handle {\n   webtask\n  }\n }\n}", "stands under templates and intercept"},
-		"memory of no worker":  {"memory 64MiB", "webtask", "memory: is a limit of worker processes"},
-		"a route's memory":     {"", "webtask {\n code a.js\n memory 64MiB\n}", "memory: is a limit of worker processes"},
+		"memory of no worker":  {"isolation none\n memory 64MiB", "webtask", "memory: is a limit of worker processes"},
+		"a route's memory":     {"isolation none", "webtask {\n code a.js\n memory 64MiB\n}", "memory: is a limit of worker processes"},
 		"under a route before": {"", "route {\n route {\n  templates\n }\n webtask\n}", "stands under templates"},
 	} {
 		t.Run(name, func(t *testing.T) {

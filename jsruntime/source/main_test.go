@@ -11,8 +11,11 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/bundler"
 )
 
+// forkThread starts all worker processes, and ends with this one.
+var forkThread = goleak.IgnoreAnyFunction("github.com/webtask-edge/caddy-webtask/jsruntime/worker/process.(*forkThread).live")
+
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(bothModes{m})
+	goleak.VerifyTestMain(bothModes{m}, forkThread)
 }
 
 // bothModes runs all tests twice: bundling in this process, and in processes

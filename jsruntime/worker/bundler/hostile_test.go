@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -82,12 +83,12 @@ func init() {
 		unix.Kill(os.Getpid(), unix.SIGSTOP)
 		select {}
 	})
-	process.Register("bundler-test-pid", func(fd int) error {
+	process.Register("bundler-test-identity", func(fd int) error {
 		c := newConn(fd, fromEdge)
 		c.write(frame(frameReady, []byte{version}))
 		c.read()
 		c.write(frame(frameBegun, nil))
-		return c.write(frame(frameOutput, append(putString([]byte{0}, strconv.Itoa(os.Getpid())), 0, 0, 0)))
+		return c.write(frame(frameOutput, append(putString([]byte{0}, strconv.FormatUint(rand.Uint64(), 36)), 0, 0, 0)))
 	})
 }
 
