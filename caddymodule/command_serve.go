@@ -28,7 +28,7 @@ func serveCommand() *cobra.Command {
 Serves the webtask of a file for every path, until it is stopped. A changed file
 is used from the next request on; one that does not compile leaves the last
 good version in use, and what is wrong with it is logged. Sessions are kept
-across restarts.`,
+across restarts, those of each address apart.`,
 		Example: `  $ caddy webtask serve hello.js
   $ caddy webtask serve hello.js --listen :9000 --secret API_KEY=@key.txt`,
 		Args: exactArgs("a file"),
@@ -75,6 +75,13 @@ func checkListen(ctx context.Context, listen string) error {
 	return listener.Close()
 }
 
+// servedStore is the file that keeps the sessions of an address: a file is for
+// one process, and several may serve at once.
+func servedStore(listen string) string {
+	name := strings.Trim(strings.NewReplacer(":", "-", "/", "-", "[", "", "]", "").Replace(listen), "-")
+	return filepath.Join(caddy.AppDataDir(), "webtask", "serve-"+name+".db")
+}
+
 func serveConfig(file string, f *taskFlags, listen string, accessLog bool) (*caddy.Config, error) {
 	secrets, err := assignments("secret", f.secrets, true)
 	if err != nil {
@@ -102,7 +109,7 @@ func serveConfig(file string, f *taskFlags, listen string, accessLog bool) (*cad
 		server.Logs = new(caddyhttp.ServerLogConfig)
 	}
 	app := &App{
-		Store:       &Store{Engine: "file", Path: filepath.Join(caddy.AppDataDir(), "webtask", "serve.db")},
+		Store:       &Store{Engine: "file", Path: servedStore(listen)},
 		EgressAllow: f.allowed(),
 	}
 	persist := false

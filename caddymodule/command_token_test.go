@@ -178,9 +178,22 @@ func TestRunIntegrity(t *testing.T) {
 	}
 }
 
-// TestCommandsReadQuietly runs commands beside a Caddyfile that says where the
-// admin API is, and wants to hear of nothing else.
-func TestCommandsReadQuietly(t *testing.T) {
+// TestServedStoresAreApart wants what is served on two addresses at once to
+// keep sessions in two files, for one is for one process.
+func TestServedStoresAreApart(t *testing.T) {
+	seen := map[string]string{}
+	for _, listen := range []string{"localhost:8080", "localhost:9000", ":8080", "[::1]:8080", "unix//run/task.sock"} {
+		path := servedStore(listen)
+		if other, ok := seen[path]; ok || strings.ContainsAny(filepath.Base(path), `:/\[]`) {
+			t.Errorf("%s is kept in %s, as %q", listen, path, other)
+		}
+		seen[path] = listen
+	}
+}
+
+// TestCommandsFindTheServer runs a command beside a Caddyfile that says where
+// the admin API is.
+func TestCommandsFindTheServer(t *testing.T) {
 	folder := t.TempDir()
 	if err := os.WriteFile(filepath.Join(folder, "Caddyfile"), []byte("{\n  admin 127.0.0.1:1\n}\n"), 0o600); err != nil {
 		t.Fatal(err)
