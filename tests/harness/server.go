@@ -139,8 +139,9 @@ func Prepare(t testing.TB, cfg Config) *Server {
 		}
 		text := s.Log.String()
 		for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "http: panic serving", "fatal error: "} {
-			if strings.Contains(text, sign) {
-				t.Errorf("the server logged %q:\n%s", sign, text)
+			if before, after, found := strings.Cut(text, sign); found {
+				const around = 16 << 10
+				t.Errorf("the server logged %q:\n%s%s%s", sign, before[max(0, len(before)-around):], sign, after[:min(len(after), around)])
 			}
 		}
 	})
