@@ -114,6 +114,7 @@ type stage struct {
 
 	routes  string // of the Caddyfile, for attacks that need one
 	renewed int    // times
+	crowded bool   // several attack at once, so that each may run out of time
 }
 
 // caddyfile is the stage's; n makes it differ from others.
@@ -163,7 +164,7 @@ func newStage(t testing.TB, m mode, attacks []Attack, mayDie bool) *stage {
 	st.routes = routes.String()
 	st.srv = harness.Prepare(t, harness.Config{
 		Caddyfile: st.caddyfile(0),
-		Dir:       dir, UID: m.uid, MayDie: mayDie, Files: files,
+		Dir:       dir, UID: m.uid, Release: true, MayDie: mayDie, Files: files,
 		Env: []string{
 			"ORIGIN=" + st.origin.URL, "ORIGIN_HOST=" + st.origin.host(), "RAW_HOST=" + raw,
 			"CANARY_SECRET=" + c.made["secret"], "CANARY_CONFIG=" + c.made["config"], "CANARY_ENV=" + c.made["environment"],

@@ -33,44 +33,67 @@ import (
 // buildTags are those that xcaddy builds with.
 const buildTags = "nobadger,nomysql,nopgx"
 
-var build struct {
-	sync.Once
+// build is one of the two binaries, which is made when it is first asked for.
+type build struct {
+	name  string
+	flags []string
+
+	once   sync.Once
 	path   string
 	output []byte
 	err    error
 }
+
+var (
+	release = build{name: "caddy"}
+	checked = build{name: "caddy-race", flags: []string{"-race"}}
+)
 
 // Binary builds cmd/caddy and returns its path: with the race detector when
 // the test itself runs with it. Test packages run as processes of their own,
 // so the file is shared under a lock and linked only when something changed.
 func Binary(t testing.TB) string {
 	t.Helper()
-	root := Root(t)
-	build.Do(func() {
-		name, flags := "caddy", []string{"build", "-tags", buildTags}
-		if raceDetector {
-			name, flags = "caddy-race", append(flags, "-race")
-		}
-		dir := filepath.Join(root, "bin", "test")
-		if build.err = os.MkdirAll(dir, 0o755); build.err != nil {
-			return
-		}
-		lock, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
-		if err != nil {
-			build.err = err
-			return
-		}
-		defer lock.Close() // which ends the lock
-		if build.err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); build.err != nil {
-			return
-		}
-		build.path = filepath.Join(dir, name)
-		cmd := exec.Command("go", append(flags, "-o", build.path, "./cmd/caddy")...)
-		cmd.Dir = root
-		build.output, build.err = cmd.CombinedOutput()
-	})
-	if build.err != nil {
-		t.Fatalf("building cmd/caddy: %v\n%s", build.err, build.output)
+	if raceDetector {
+		return checked.get(t)
 	}
-	return build.path
+	return release.get(t)
+}
+
+// ReleaseBinary is Binary as users build it, always without the race detector:
+// that needs several times the memory, for which limits have no room.
+func ReleaseBinary(t testing.TB) string {
+	t.Helper()
+	return release.get(t)
+}
+
+func (b *build) get(t testing.TB) string {
+	t.Helper()
+	root := Root(t)
+	b.once.Do(func() { b.err = b.link(root) })
+	if b.err != nil {
+		t.Fatalf("building cmd/caddy: %v\n%s", b.err, b.output)
+	}
+	return b.path
+}
+
+func (b *build) link(root string) error {
+	dir := filepath.Join(root, "bin", "test")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, b.name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // which ends the lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	b.path = filepath.Join(dir, b.name)
+	args := append([]string{"build", "-tags", buildTags}, b.flags...)
+	cmd := exec.Command("go", append(args, "-o", b.path, "./cmd/caddy")...)
+	cmd.Dir = root
+	b.output, err = cmd.CombinedOutput()
+	return err
 }

@@ -47,6 +47,10 @@ type Config struct {
 	// the user of the test. Another takes a test that runs as root.
 	UID uint32
 
+	// Release has the server run without the race detector, also when the test
+	// runs with it: for what memory limits decide.
+	Release bool
+
 	// MayDie is for a server whose end is the test's to judge: neither its
 	// exit nor what it says about it in the log fails the test.
 	MayDie bool
@@ -89,6 +93,10 @@ func Prepare(t testing.TB, cfg Config) *Server {
 	if cfg.WorkDir == "" {
 		cfg.WorkDir = cfg.Dir
 	}
+	binary := Binary
+	if cfg.Release {
+		binary = ReleaseBinary
+	}
 	port, port2, admin := strconv.Itoa(Port(t)), strconv.Itoa(Port(t)), strconv.Itoa(Port(t))
 	s := &Server{
 		URL:     "http://localhost:" + port,
@@ -96,7 +104,7 @@ func Prepare(t testing.TB, cfg Config) *Server {
 		Admin:   "http://localhost:" + admin,
 		Dir:     cfg.Dir,
 		Log:     &Log{},
-		binary:  Binary(t),
+		binary:  binary(t),
 		uid:     cfg.UID,
 		mayDie:  cfg.MayDie,
 		config:  filepath.Join(cfg.Dir, "Caddyfile"),
