@@ -102,6 +102,10 @@ func memoryAttacks() []Attack {
 	} {
 		byName(name, answered)
 	}
+	// Constants, which the compiler computes.
+	for _, name := range []string{"2n**(2n**40n)", "2n**(2n**33n)", "1n << 2n**40n", "BigInt.asUintN of 2^40 bits"} {
+		byName(name, answered, rejected)
+	}
 	byName("grows over requests", answered, Outcome{Status: 503}, Outcome{Status: 502}, Outcome{Status: 429})
 	return attacks
 }
