@@ -29,6 +29,9 @@ func init() {
 //     `Cookie`, `Set-Cookie` and `X-Webtask-Token`, even where
 //     `log_credentials` would show them.
 //
+// It also escapes the control characters that other encoders leave as they
+// are.
+//
 // Every access log of a server that accepts webtask tokens should use it:
 //
 //	log {
@@ -142,7 +145,11 @@ func (e *Encoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*buf
 		field.AddTo(clean)
 	}
 	entry.Message = redact(entry.Message)
-	return clone.EncodeEntry(entry, nil)
+	encoded, err := clone.EncodeEntry(entry, nil)
+	if err == nil {
+		escapeControls(encoded)
+	}
+	return encoded, err
 }
 
 // The fields that may hold text are redacted; the rest are the wrapped

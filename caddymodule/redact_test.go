@@ -49,6 +49,19 @@ func TestRedactAllocatesNothingWhereNothingIs(t *testing.T) {
 	}
 }
 
+func TestEncoderEscapesControls(t *testing.T) {
+	const hostile = "a\u009b31m\u007f\u2028\u0085b ünï"
+	for _, config := range []string{"webtask", "webtask {\n wrap console\n}"} {
+		got := entryOf(t, config, zapcore.Entry{Message: hostile}, zap.String("field", hostile), zap.Any("any", http.Header{"User-Agent": {hostile}}))
+		if strings.ContainsFunc(got, isLeftByEncoders) {
+			t.Errorf("%s wrote %q", config, got)
+		}
+		if n := strings.Count(got, `a\u009b31m\u007f\u2028\u0085b ünï`); n != 3 {
+			t.Errorf("%s wrote the text %d times as it should: %q", config, n, got)
+		}
+	}
+}
+
 // entryOf writes one log entry through the encoder that a Caddyfile sets up.
 func entryOf(t *testing.T, config string, entry zapcore.Entry, fields ...zapcore.Field) string {
 	t.Helper()
