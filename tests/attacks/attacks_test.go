@@ -49,7 +49,7 @@ func chosen(t testing.TB) []Attack {
 	if everything() {
 		return all
 	}
-	const of = 9
+	const of = 12
 	n := 0
 	return slices.DeleteFunc(all, func(Attack) bool { n++; return n%of != 1 })
 }
