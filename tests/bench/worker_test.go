@@ -36,7 +36,9 @@ func BenchmarkWorker(b *testing.B) {
 		alone(b, byToken(outside, "in a worker", "/callback/hello.js"), byToken(inside, "in the edge", "/callback/hello.js"))
 	})
 	b.Run("cold", func(b *testing.B) { coldContainers(b, outside, origin) })
-	b.Run("memory", func(b *testing.B) { memory(b, start(b, strings.Replace(site, "isolation none", "isolation process", 1), harness.FileStore(), origin), origin) })
+	b.Run("memory", func(b *testing.B) {
+		memory(b, start(b, strings.Replace(site, "isolation none", "isolation process", 1), harness.FileStore(), origin), origin)
+	})
 }
 
 // alone compares what one client, who sends one request after the other, waits
@@ -66,14 +68,18 @@ func alone(b *testing.B, of, to target) {
 }
 
 // coldContainers times the first request of containers never seen before:
-// code fetched and bundled, a worker taken, an isolate made. Between two there
-// is time for the next spare process.
+// code fetched and bundled, a worker taken, an isolate made. Between two, the
+// next spare processes are waited for.
 func coldContainers(b *testing.B, srv *harness.Server, origin *httptest.Server) {
-	const containers, rest = 40, 400 * time.Millisecond
+	const containers = 40
 	c := harness.NewClient(b)
 	times := make([]float64, containers)
+	before, _, _ := workerMemory(b, srv.PID())
 	for i := range times {
-		time.Sleep(rest)
+		harness.Until(b, "a spare worker", func() bool {
+			workers, _, _ := workerMemory(b, srv.PID())
+			return workers >= before+i
+		})
 		token := srv.Token(b, harness.Claims{Container: fmt.Sprintf("cold%d", i), URL: fmt.Sprintf("%s/container%d.js", origin.URL, i)})
 		start := time.Now()
 		c.Get(b, srv.URL+"/run", harness.Bearer(token)).Want(b, 200, "hello")

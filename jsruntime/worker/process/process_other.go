@@ -1,12 +1,11 @@
 //go:build !unix
 
-// Package process starts worker processes on Unix systems. On this one it
-// compiles, and says so.
 package process
 
 import "errors"
 
-// ErrUnsupported is what Start and Layers return on this system.
+// ErrUnsupported is what Start and Layers return on this system, where the
+// package merely compiles.
 var ErrUnsupported = errors.New("worker process: this system has none: use Linux or macOS, or `isolation none`")
 
 // Main is what a worker process does.
