@@ -237,6 +237,9 @@ func (st *stage) token(t testing.TB, c webtask.Claims, path string) string {
 	return token
 }
 
+// claims are the least that a token needs.
+func claims(container string) webtask.Claims { return webtask.Claims{Container: container} }
+
 // beginVictim gives the victim its session, whose cookie is a canary from then
 // on.
 func (st *stage) beginVictim(t testing.TB) {
