@@ -91,7 +91,7 @@ func isExhausted(err error) bool {
 // code that waits for its turn at once, and for code that is dear to try later.
 func (l *Loader) failedUntil(err error) time.Time {
 	switch {
-	case isBusy(err):
+	case isBusy(err) && errors.Unwrap(err) == nil:
 		return l.clock()
 	case isExhausted(err):
 		return l.clock().Add(exhaustedFor)

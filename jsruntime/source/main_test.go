@@ -11,11 +11,9 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/bundler"
 )
 
-// forkThread starts all worker processes, and ends with this one.
-var forkThread = goleak.IgnoreAnyFunction("github.com/webtask-edge/caddy-webtask/jsruntime/worker/process.(*forkThread).live")
-
+// The thread that starts processes lives as long as the program.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(bothModes{m}, forkThread)
+	goleak.VerifyTestMain(bothModes{m}, goleak.IgnoreAnyFunction("github.com/webtask-edge/caddy-webtask/jsruntime/worker/process.(*forkThread).live"))
 }
 
 // bothModes runs all tests twice: bundling in this process, and in processes

@@ -54,6 +54,9 @@ type Options struct {
 	// one to start, some 30 ms.
 	NoSpare bool
 
+	// Strict says to use no process that lacks a layer of the sandbox.
+	Strict bool
+
 	Logger *zap.Logger // default: none
 }
 
@@ -200,7 +203,17 @@ func (p *Pool) reason(err error, job *source.Job) error {
 	case errors.Is(err, errTimeout):
 		message = fmt.Sprintf("the compiler ran out of time (%v)", p.options.Timeout)
 	case errors.Is(err, errDied):
-		message = fmt.Sprintf("the compiler ran out of memory or stack (%d MiB)", p.options.Memory>>20)
+		switch reason, _ := process.ReasonOf(err); reason {
+		case process.KilledOutside:
+			return &source.BusyError{Name: job.Entry.Name, Err: err}
+		case process.OutOfMemory:
+			message = fmt.Sprintf("the compiler ran out of memory (%d MiB)", p.options.Memory>>20)
+		case process.StackOverflow:
+			message = "the compiler ran out of stack"
+		default:
+			p.log.Error("a bundler failed", zap.String("code", job.Entry.Name), zap.Error(err))
+			message = "the compiler failed on it"
+		}
 	case errors.Is(err, errProtocol):
 		message = "the compiler failed on it"
 	default:

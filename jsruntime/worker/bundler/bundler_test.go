@@ -100,7 +100,7 @@ func TestFinalErrorsOfImports(t *testing.T) {
 // TestOneBundlePerProcess has every bundle served by another process.
 func TestOneBundlePerProcess(t *testing.T) {
 	for _, noSpare := range []bool{false, true} {
-		p := poolOf(t, "bundler-test-identity", Options{NoSpare: noSpare})
+		p := poolOf(t, "bundler-test-named", Options{NoSpare: noSpare})
 		seen := map[string]bool{}
 		for range 4 {
 			out, err := p.Bundle(context.Background(), script(""))

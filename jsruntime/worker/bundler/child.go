@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 )
@@ -64,11 +62,6 @@ func serve(fd int) error {
 	job.Resolve = c.resolve
 	if err := c.send(frameBegun, nil); err != nil {
 		return err
-	}
-	// From here on the code decides how the process dies, and what the runtime
-	// says of that are pages of its stack.
-	if err := unix.Close(int(os.Stderr.Fd())); err != nil {
-		return fmt.Errorf("closing the log: %w", err)
 	}
 	go limitMemory(memory)
 	go c.receive()
@@ -163,8 +156,8 @@ func (c *child) receive() {
 const memoryCheck = 5 * time.Millisecond
 
 // limitMemory ends the process when it takes more than it may above what it
-// takes now. The limit of the system, where there is one, is above that: near
-// it the collector would use up all time before anything fails.
+// takes now. Not every system bounds a process by itself, and near the bound the
+// collector may use up all time before anything fails.
 func limitMemory(bytes int64) {
 	if bytes <= 0 {
 		return
@@ -174,10 +167,9 @@ func limitMemory(bytes int64) {
 		metrics.Read(samples)
 		return samples[0].Value.Uint64() - samples[1].Value.Uint64()
 	}
-	limit := used() + uint64(bytes)
-	debug.SetMemoryLimit(int64(limit - limit/8))
-	for used() <= limit {
+	for limit := used() + uint64(bytes); used() <= limit; {
 		time.Sleep(memoryCheck)
 	}
-	os.Exit(1)
+	fmt.Fprintln(os.Stderr, "fatal error: out of memory") // as Go's runtime says it
+	os.Exit(2)
 }

@@ -2,11 +2,9 @@ package bundler
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
@@ -80,15 +79,34 @@ func init() {
 	process.Register("bundler-test-deaf", func(fd int) error {
 		c := newConn(fd, fromEdge)
 		c.write(frame(frameReady, []byte{version}))
-		unix.Kill(os.Getpid(), unix.SIGSTOP)
 		select {}
 	})
-	process.Register("bundler-test-identity", func(fd int) error {
+	process.Register("bundler-test-named", func(fd int) error {
+		c := newConn(fd, fromEdge)
+		c.write(frame(frameReady, []byte{version}))
+		name := rand.Text()
+		for { // whoever asks
+			if _, _, err := c.read(); err != nil {
+				return nil
+			}
+			c.write(frame(frameBegun, nil))
+			c.write(frame(frameOutput, append(putString([]byte{0}, name), 0, 0, 0)))
+		}
+	})
+	process.Register("bundler-test-failing", func(fd int) error {
 		c := newConn(fd, fromEdge)
 		c.write(frame(frameReady, []byte{version}))
 		c.read()
 		c.write(frame(frameBegun, nil))
-		return c.write(frame(frameOutput, append(putString([]byte{0}, strconv.FormatUint(rand.Uint64(), 36)), 0, 0, 0)))
+		return errors.New("it fails")
+	})
+	process.Register("bundler-test-shut", func(fd int) error {
+		c := newConn(fd, fromEdge)
+		c.write(frame(frameReady, []byte{version}))
+		c.read()
+		c.write(frame(frameBegun, nil))
+		unix.Close(fd)
+		select {}
 	})
 }
 
@@ -108,13 +126,50 @@ func TestLiars(t *testing.T) {
 	}
 }
 
-// TestSilence has processes that answer nothing, do not even read, or are
-// stopped: they are killed when their time is over.
+// TestSilence has processes that answer nothing, or do not even read: they are
+// killed when their time is over.
 func TestSilence(t *testing.T) {
 	for _, kind := range []string{"bundler-test-silent", "bundler-test-deaf"} {
 		p := poolOf(t, kind, Options{Timeout: time.Millisecond})
 		_, err := p.Bundle(context.Background(), script("'"+strings.Repeat("x", 4<<20)+"'"))
 		if ce := compileError(t, err); !strings.Contains(ce.Message, "ran out of time (1ms)") {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+// TestStopped has the system stop a process, which then is killed like any
+// that takes too long.
+func TestStopped(t *testing.T) {
+	p := poolOf(t, kind, Options{Timeout: time.Millisecond})
+	w := <-p.spare
+	if err := unix.Kill(w.process.PID(), unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.bundle(context.Background(), script(""), &p.options); err != errTimeout {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestKilledFromOutside is no fault of the code; to fail without a word is.
+func TestKilledFromOutside(t *testing.T) {
+	p := poolOf(t, kind, Options{})
+	w := <-p.spare
+	job := script("import './a.js'")
+	job.Resolve = func(ctx context.Context, _, _ string) (*source.Module, error) {
+		unix.Kill(w.process.PID(), unix.SIGKILL)
+		<-w.process.Done()
+		return nil, nil
+	}
+	_, err := w.bundle(context.Background(), job, &p.options)
+	var busy *source.BusyError
+	if !errors.Is(err, errDied) || !errors.As(p.reason(err, job), &busy) {
+		t.Errorf("%v", err)
+	}
+	for _, kind := range []string{"bundler-test-failing", "bundler-test-shut"} {
+		p := poolOf(t, kind, Options{NoSpare: true})
+		_, err := p.Bundle(context.Background(), script(""))
+		if ce := compileError(t, err); !ce.Exhausted || !strings.Contains(ce.Message, "failed on it") {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}

@@ -15,10 +15,10 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 )
 
-// forkThread starts all worker processes, and ends with this one.
-var forkThread = goleak.IgnoreAnyFunction("github.com/webtask-edge/caddy-webtask/jsruntime/worker/process.(*forkThread).live")
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, forkThread) }
+// The thread that starts processes lives as long as the program.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/webtask-edge/caddy-webtask/jsruntime/worker/process.(*forkThread).live"))
+}
 
 func poolOf(t testing.TB, kind string, options Options) *Pool {
 	t.Helper()

@@ -111,9 +111,9 @@ func (s *session) broken(err error) error {
 	case !isEnd(err):
 		return err
 	case s.begun:
-		return errDied
+		return s.died(errDied)
 	default:
-		return errNotBegun
+		return s.died(errNotBegun)
 	}
 }
 

@@ -21,7 +21,7 @@ func (p *Pool) take(ctx context.Context) (*worker, error) {
 		return w, nil
 	default:
 	}
-	w, err := start(ctx, p.kind, p.options.Memory)
+	w, err := start(ctx, p.kind, &p.options)
 	if err != nil {
 		return nil, fmt.Errorf("starting a bundler: %w", err)
 	}
@@ -39,7 +39,7 @@ func (p *Pool) wantSpare() {
 func (p *Pool) keepSpare() {
 	pause := firstPause
 	for p.ctx.Err() == nil {
-		w, err := start(p.ctx, p.kind, p.options.Memory)
+		w, err := start(p.ctx, p.kind, &p.options)
 		if err == nil && p.offer(w) {
 			pause = firstPause
 			continue

@@ -14,12 +14,16 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
-// How a process ends before it has answered.
+// How a process ends before it has answered. The first two wrap what package
+// process says of it.
 var (
 	errNotBegun = errors.New("the bundler ended before it saw the code")
 	errDied     = errors.New("the bundler died of the code")
 	errTimeout  = errors.New("the bundler took too long")
 )
+
+// endTimeout is how long a process may go on after it has closed its socket.
+const endTimeout = time.Second
 
 // worker is a process that has started, and has bundled nothing yet.
 type worker struct {
@@ -33,8 +37,8 @@ type worker struct {
 }
 
 // start starts a process and waits until it can be used.
-func start(ctx context.Context, kind string, memory int64) (*worker, error) {
-	p, err := process.Start(process.Options{Kind: kind, Memory: memory})
+func start(ctx context.Context, kind string, options *Options) (*worker, error) {
+	p, err := process.Start(process.Options{Kind: kind, Memory: options.Memory, Strict: options.Strict})
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +52,9 @@ func start(ctx context.Context, kind string, memory int64) (*worker, error) {
 		err = violation("frame of kind %d instead of its version", k)
 	}
 	if err != nil {
+		if isEnd(err) {
+			err = w.died(errNotBegun)
+		}
 		err = w.ended(err)
 		w.close()
 		return nil, err
@@ -93,6 +100,20 @@ func (w *worker) ended(err error) error {
 		return w.cause
 	}
 	return err
+}
+
+// died says why a process has closed its socket without being asked to.
+func (w *worker) died(what error) error {
+	timer := time.NewTimer(endTimeout)
+	defer timer.Stop()
+	select {
+	case <-w.process.Done():
+	case <-timer.C:
+	}
+	if err := w.process.Err(); err != nil {
+		return fmt.Errorf("%w: %w", what, err)
+	}
+	return what
 }
 
 // close kills the process and waits for its end. Nobody may read or write any
