@@ -55,6 +55,7 @@ func BenchmarkBundle(b *testing.B) {
 						b.Fatal(err)
 					}
 					took += time.Since(started)
+					w.close()
 					p.wantSpare()
 				}
 				b.ReportMetric(float64(took.Microseconds())/float64(b.N), "µs/bundle")

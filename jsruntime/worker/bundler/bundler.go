@@ -168,16 +168,24 @@ func (p *Pool) Bundle(ctx context.Context, job *source.Job) (*source.Output, err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	defer func() { <-p.places }()
+	var w *worker
+	defer func() {
+		// Nobody waits for the end of the process but whoever wants its place.
+		p.wg.Go(func() {
+			if w != nil {
+				w.close()
+			}
+			p.wantSpare() // now, so that its start does not slow down this bundle
+			<-p.places
+		})
+	}()
 	if job.Begin != nil {
 		if err := job.Begin(); err != nil {
 			return nil, err
 		}
 	}
-	defer p.wantSpare() // now, so that its start does not slow down this bundle
 	var err error
 	for range 2 {
-		var w *worker
 		if w, err = p.take(ctx); err != nil {
 			break
 		}
@@ -189,6 +197,7 @@ func (p *Pool) Bundle(ctx context.Context, job *source.Job) (*source.Output, err
 			return out, p.reason(err, job)
 		}
 		// It died before it saw the code, perhaps while it was a spare.
+		w.close()
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -208,6 +217,9 @@ func (p *Pool) reason(err error, job *source.Job) error {
 			return &source.BusyError{Name: job.Entry.Name, Err: err}
 		case process.OutOfMemory:
 			message = fmt.Sprintf("the compiler ran out of memory (%d MiB)", p.options.Memory>>20)
+		case process.Crashed:
+			// So does Go's collector where memory ends while it works.
+			message = fmt.Sprintf("the compiler crashed, as it may when it runs out of memory (%d MiB)", p.options.Memory>>20)
 		case process.StackOverflow:
 			message = "the compiler ran out of stack"
 		default:

@@ -155,9 +155,9 @@ func (c *child) receive() {
 // memoryCheck is how often the memory of the process is looked at.
 const memoryCheck = 5 * time.Millisecond
 
-// limitMemory ends the process when it takes more than it may above what it
-// takes now. Not every system bounds a process by itself, and near the bound the
-// collector may use up all time before anything fails.
+// limitMemory ends the process when it is about to take more than it may above
+// what it takes now. Not every system bounds a process by itself, and near the
+// bound the collector may use up all time before anything fails.
 func limitMemory(bytes int64) {
 	if bytes <= 0 {
 		return
@@ -167,7 +167,7 @@ func limitMemory(bytes int64) {
 		metrics.Read(samples)
 		return samples[0].Value.Uint64() - samples[1].Value.Uint64()
 	}
-	for limit := used() + uint64(bytes); used() <= limit; {
+	for limit := used() + uint64(bytes-bytes/8); used() <= limit; {
 		time.Sleep(memoryCheck)
 	}
 	fmt.Fprintln(os.Stderr, "fatal error: out of memory") // as Go's runtime says it

@@ -143,6 +143,7 @@ func TestSilence(t *testing.T) {
 func TestStopped(t *testing.T) {
 	p := poolOf(t, kind, Options{Timeout: time.Millisecond})
 	w := <-p.spare
+	defer w.close()
 	if err := unix.Kill(w.process.PID(), unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -155,6 +156,7 @@ func TestStopped(t *testing.T) {
 func TestKilledFromOutside(t *testing.T) {
 	p := poolOf(t, kind, Options{})
 	w := <-p.spare
+	defer w.close()
 	job := script("import './a.js'")
 	job.Resolve = func(ctx context.Context, _, _ string) (*source.Module, error) {
 		unix.Kill(w.process.PID(), unix.SIGKILL)

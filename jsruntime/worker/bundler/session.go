@@ -33,7 +33,8 @@ type session struct {
 	over    bool
 }
 
-// bundle has the process do a job, and ends it. Besides what is wrong with the
+// bundle has the process do a job, and kills it; its end is awaited by close.
+// Besides what is wrong with the
 // code, the error is errNotBegun, errDied, errTimeout, a violation of the
 // protocol, or ctx's.
 func (w *worker) bundle(ctx context.Context, job *source.Job, options *Options) (*source.Output, error) {
@@ -63,7 +64,6 @@ func (w *worker) bundle(ctx context.Context, job *source.Job, options *Options) 
 	s.more.Broadcast()
 	s.mu.Unlock()
 	s.wg.Wait()
-	w.close()
 	return out, err
 }
 

@@ -117,11 +117,13 @@ func (w *worker) died(what error) error {
 }
 
 // close kills the process and waits for its end. Nobody may read or write any
-// more.
+// more. It may be called again.
 func (w *worker) close() {
 	w.mu.Lock()
-	w.closed = true
-	w.process.Close()
+	if !w.closed {
+		w.closed = true
+		w.process.Close()
+	}
 	w.mu.Unlock()
 	<-w.process.Done()
 }
