@@ -64,7 +64,7 @@ const (
 
 // lethal bounds the address space of an edge that is to be exhausted, so that
 // it dies and not the machine. Go reserves much that it never uses.
-const lethal = 6 << 30
+const lethal = 3 << 30
 
 // alone runs an attack on an edge of its own.
 func alone(t *testing.T, a *Attack) string {
