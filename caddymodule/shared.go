@@ -1,10 +1,8 @@
 package caddymodule
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -15,12 +13,7 @@ import (
 
 	"github.com/webtask-edge/caddy-webtask/edge"
 	"github.com/webtask-edge/caddy-webtask/egress"
-	"github.com/webtask-edge/caddy-webtask/jsruntime"
-	"github.com/webtask-edge/caddy-webtask/jsruntime/nodeapi"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
-	"github.com/webtask-edge/caddy-webtask/jsruntime/webapi"
-	"github.com/webtask-edge/caddy-webtask/jsruntime/worker"
-	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/bundler"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -119,88 +112,6 @@ func (s *sharedStore) Destruct() error {
 	return s.Close()
 }
 
-// sharedEngine is a runtime with its isolates, and the programs it compiled.
-type sharedEngine struct {
-	isolateRunner
-	programs *edge.Programs
-	bundler  *bundler.Pool // nil: code is parsed in this process
-}
-
-// isolateRunner runs isolates, in this process or in workers.
-type isolateRunner interface {
-	edge.Runner
-	Stats() []jsruntime.PoolStats
-	Flush(container, key string) (flushed int)
-	Close(ctx context.Context) error
-}
-
-type engineKey struct {
-	Queue   Queue
-	Workers bool
-	Strict  bool
-	Memory  int64 // of a worker
-}
-
-func (k engineKey) open() (isolateRunner, error) {
-	if k.Workers {
-		return worker.New(worker.Options{
-			Memory:      k.Memory,
-			Strict:      k.Strict,
-			QueueLength: k.Queue.Length,
-			QueueWait:   time.Duration(k.Queue.Wait),
-			Logger:      sharedLog.logger("workers"),
-			Observer:    metrics,
-		})
-	}
-	return jsruntime.NewEngine(jsruntime.Options{
-		Web:         webapi.New(),
-		Node:        nodeapi.New(),
-		QueueLength: k.Queue.Length,
-		QueueWait:   time.Duration(k.Queue.Wait),
-		Logger:      sharedLog.logger("isolates"),
-		Observer:    metrics,
-	}), nil
-}
-
-func holdEngine(h *holdings, key engineKey) (*sharedEngine, error) {
-	return hold(h, engines, key, func() (*sharedEngine, error) {
-		engine, err := key.open()
-		if err != nil {
-			return nil, err
-		}
-		programs, err := edge.NewPrograms(engine, 0)
-		if err != nil {
-			return nil, err
-		}
-		shared := &sharedEngine{isolateRunner: engine, programs: programs}
-		if key.Workers {
-			// What an author wrote is parsed outside this process too.
-			shared.bundler, err = bundler.New(bundler.Options{Logger: sharedLog.logger("bundler")})
-		}
-		return shared, err
-	})
-}
-
-// Destruct implements caddy.Destructor: requests have ended by now, but what
-// they left behind may go on for a while.
-func (e *sharedEngine) Destruct() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	err := e.Close(ctx)
-	if e.bundler != nil {
-		err = errors.Join(err, e.bundler.Close())
-	}
-	return err
-}
-
-// parser returns what parses code.
-func (e *sharedEngine) parser() source.Bundler {
-	if e.bundler == nil {
-		return source.InProcess{}
-	}
-	return e.bundler
-}
-
 // sharedLoader fetches code; its transport sends the fetches of scripts too.
 type sharedLoader struct {
 	*source.Loader
@@ -235,7 +146,7 @@ func holdLoader(h *holdings, config loaderKey, engine *sharedEngine) (*sharedLoa
 			MaxAge:    time.Duration(config.CodeMaxAge),
 			CodeSize:  config.CodeSize,
 			Check:     engine.programs.Check,
-			Bundler:   engine.parser(),
+			Bundler:   engine.bundler,
 			Observe:   metrics.codeLoaded,
 			Logger:    sharedLog.logger("code"),
 		})

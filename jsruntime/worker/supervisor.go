@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package worker runs webtasks in sandboxed processes: this binary again, one
 // process per container and kind of task, which reaches the world only over
 // one socket.

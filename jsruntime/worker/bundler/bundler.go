@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package bundler bundles and compiles each piece of code in a process of its
 // own, which is thrown away after that: parsers recurse as deeply as their input
 // nests, fold constants for as long as these take, and die with their process.
