@@ -12,7 +12,7 @@ run: ## build, and serve Caddyfile.example on http://localhost:8080
 	@scripts/run.sh
 
 build: ## bin/caddy: Caddy's standard modules and ours
-	@$(GO) build -tags $(TAGS) -o bin/caddy ./cmd/caddy
+	@CGO_ENABLED=0 $(GO) build -tags $(TAGS) -o bin/caddy ./cmd/caddy
 
 xcaddy: ## bin/caddy-xcaddy: the same, through xcaddy and xcaddy.json
 	@$(GO) run ./cmd/xcaddy-build -config xcaddy.json -output bin/caddy-xcaddy

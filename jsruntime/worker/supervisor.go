@@ -53,7 +53,8 @@ type Options struct {
 	IdleTimeout time.Duration
 
 	// Grace is how long after its limit a request may go on before its worker
-	// is killed; default 500ms.
+	// is killed; default 2s, since on a busy machine a worker that is niced may
+	// not even get to say that it has ended the request itself.
 	Grace time.Duration
 
 	// QueueLength and QueueWait are those of jsruntime.Options, per worker.
@@ -101,7 +102,7 @@ func New(options Options) (*Supervisor, error) {
 	options.MaxWorkers = cmp.Or(options.MaxWorkers, 100)
 	options.Spares = cmp.Or(options.Spares, 1)
 	options.IdleTimeout = cmp.Or(options.IdleTimeout, 5*time.Minute)
-	options.Grace = cmp.Or(options.Grace, 500*time.Millisecond)
+	options.Grace = cmp.Or(options.Grace, 2*time.Second)
 	if options.Observer == nil {
 		options.Observer = nobody{}
 	}

@@ -37,6 +37,7 @@ const buildTags = "nobadger,nomysql,nopgx"
 type build struct {
 	name  string
 	flags []string
+	cgo   string // landlock wants 0, the race detector 1
 
 	once   sync.Once
 	path   string
@@ -45,8 +46,8 @@ type build struct {
 }
 
 var (
-	release = build{name: "caddy"}
-	checked = build{name: "caddy-race", flags: []string{"-race"}}
+	release = build{name: "caddy", cgo: "0"}
+	checked = build{name: "caddy-race", flags: []string{"-race"}, cgo: "1"}
 )
 
 // Binary builds cmd/caddy and returns its path: with the race detector when
@@ -94,6 +95,7 @@ func (b *build) link(root string) error {
 	args := append([]string{"build", "-tags", buildTags}, b.flags...)
 	cmd := exec.Command("go", append(args, "-o", b.path, "./cmd/caddy")...)
 	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+b.cgo)
 	b.output, err = cmd.CombinedOutput()
 	return err
 }
