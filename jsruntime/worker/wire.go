@@ -192,9 +192,9 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 	for len(w.pending) > maxPending && w.err == nil {
 		w.room.Wait()
 	}
-	if w.err != nil {
+	if err := w.err; err != nil {
 		w.mu.Unlock()
-		return w.err
+		return err
 	}
 	start := len(w.pending)
 	b := append(w.pending, 0, 0, 0, 0, byte(k), 0, 0, 0, 0)
@@ -219,7 +219,9 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 			batch = nil // a program passed through it
 		}
 		w.spare = batch
-		w.err = err
+		if w.err == nil { // shut may have come first
+			w.err = err
+		}
 		w.room.Broadcast()
 	}
 	w.writing = false
