@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type liar struct {
 type liarProcess struct {
 	fd, other int
 	done      chan struct{}
+	once      sync.Once
 }
 
 func (p *liarProcess) FD() int               { return p.fd }
@@ -42,12 +44,10 @@ func (p *liarProcess) Err() error            { return nil }
 
 // Kill breaks the socket, as the end of a process does.
 func (p *liarProcess) Kill() {
-	select {
-	case <-p.done:
-	default:
+	p.once.Do(func() {
 		close(p.done)
 		_ = unix.Shutdown(p.other, unix.SHUT_RDWR)
-	}
+	})
 }
 
 func newLiar(t testing.TB) *liar {
