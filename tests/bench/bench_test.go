@@ -169,9 +169,12 @@ func BenchmarkEdge(b *testing.B) {
 	b.Run("token-callback", func(b *testing.B) {
 		ratio(b, byToken("hello by token, callback", "/callback/hello.js"), respond)
 	})
-	b.Run("same-headers", func(b *testing.B) {
-		// What the headers of a token's request and answer cost by themselves.
-		ratio(b, target{name: "respond, with a token's headers both ways", url: edge.URL + "/respond-same", headers: tokenHello.headers}, respond)
+	// What the headers of a token's request and answer cost by themselves.
+	same := target{name: "respond, with a token's headers both ways", url: edge.URL + "/respond-same", headers: tokenHello.headers}
+	b.Run("same-headers", func(b *testing.B) { ratio(b, same, respond) })
+	b.Run("token-alike", func(b *testing.B) { ratio(b, tokenHello, same) })
+	b.Run("token-callback-alike", func(b *testing.B) {
+		ratio(b, byToken("hello by token, callback", "/callback/hello.js"), same)
 	})
 	b.Run("route", func(b *testing.B) {
 		ratio(b, target{name: "hello on a route, Web model", url: edge.URL + "/route"}, respond)
