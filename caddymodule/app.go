@@ -298,6 +298,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.warnOfTokens()
+	a.engine.announce(a.logger)
 	a.edge.Store(e)
 	a.once.Do(func() { close(a.started) })
 	raiseGCPercent(a.logger)

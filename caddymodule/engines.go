@@ -3,7 +3,10 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/webtask-edge/caddy-webtask/edge"
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
@@ -18,6 +21,7 @@ type sharedEngine struct {
 	isolateRunner
 	programs *edge.Programs
 	bundler  codeParser
+	said     sync.Once // how it is sandboxed
 }
 
 // isolateRunner runs isolates, in this process or in workers.
@@ -73,6 +77,25 @@ func holdEngine(h *holdings, key engineKey) (*sharedEngine, error) {
 			return nil, errors.Join(err, shared.Destruct())
 		}
 		return shared, nil
+	})
+}
+
+// announce says once how the workers of this engine are locked up: what a host
+// allows differs, and an operator has to see it.
+func (e *sharedEngine) announce(logger *zap.Logger) {
+	workers, ok := e.isolateRunner.(interface {
+		Sandbox() (layers string, missing error)
+	})
+	if !ok {
+		return
+	}
+	e.said.Do(func() {
+		layers, missing := workers.Sandbox()
+		if missing != nil {
+			logger.Warn("worker processes are sandboxed, but this host or build lacks a layer", zap.String("layers", layers))
+			return
+		}
+		logger.Info("worker processes are sandboxed", zap.String("layers", layers))
 	})
 }
 

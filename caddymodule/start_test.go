@@ -124,6 +124,23 @@ func TestRedisNeedsSharedKeys(t *testing.T) {
 	s.want("/", 200, "world")
 }
 
+// TestSandboxIsSaid wants the log to say once what locks workers up, however
+// often the configuration is loaded.
+func TestSandboxIsSaid(t *testing.T) {
+	s := newServer(t, map[string]string{"a.js": helloJS})
+	// A queue of its own gives it workers that no other test has announced.
+	for _, reply := range []string{"one", "two"} {
+		s.mustLoad("queue 77", "webtask /a {\n code a.js\n}\nrespond "+reply)
+	}
+	entries := s.logged("worker processes are sandboxed")
+	if len(entries) != 1 {
+		t.Fatalf("it was said %d times: %v", len(entries), entries)
+	}
+	if layers, _ := entries[0]["layers"].(string); !strings.Contains(layers, "holding: ") || !strings.Contains(layers, "memory") {
+		t.Errorf("the layers are %v", entries[0]["layers"])
+	}
+}
+
 func TestWarnings(t *testing.T) {
 	s := newServer(t, map[string]string{"a.js": helloJS})
 	s.mustLoad("", `

@@ -76,6 +76,7 @@ type key struct {
 // for concurrent use.
 type Supervisor struct {
 	options Options
+	layers  process.Report
 	now     func() time.Time
 	stop    chan struct{}
 	owned   sync.WaitGroup
@@ -122,7 +123,7 @@ func New(options Options) (*Supervisor, error) {
 			return nil, err
 		}
 	}
-	options.Logger.Info("worker processes are sandboxed", zap.Stringer("layers", layers))
+	s.layers = layers
 	s.owned.Go(s.keepSpares)
 	s.owned.Go(s.watch)
 	return s, nil
@@ -135,6 +136,12 @@ func (nobody) QueueWaited(string, time.Duration)    {}
 func (nobody) Compiled(time.Duration, error)        {}
 func (nobody) IsolateCreated(string, time.Duration) {}
 func (nobody) IsolateDiscarded(string, string)      {}
+
+// Sandbox returns the layers that lock workers up, in words, and an error if one
+// is missing that is known for this system.
+func (s *Supervisor) Sandbox() (layers string, missing error) {
+	return s.layers.String(), s.layers.Complete()
+}
 
 // Compile implements edge.Runner. Nothing is compiled in this process: the
 // worker does, when the program is first run.
