@@ -6,16 +6,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
-	"github.com/webtask-edge/caddy-webtask/webtask"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
 
 // Bounds of what a worker may have open for one request.
@@ -42,7 +38,7 @@ type call struct {
 	cancel   context.CancelCauseFunc
 	answered bool // the head, or a failure, came
 	ended    bool
-	doneSent bool      // nothing goes on in the worker but perhaps the body
+	doneSent bool      // by the worker: nothing goes on there but perhaps the body
 	bodyOver bool      // of the response
 	endBy    time.Time // after the head and its body: until when it may go on; zero: not yet
 	body     *outbound // of the request, once the worker asked for it
@@ -133,15 +129,15 @@ func (c *call) handle(f frame) error {
 	case kindCall:
 		return c.serveCall(f)
 	case kindHangUp:
-		d := decoder{rest: f.payload}
-		if under := c.under(d.uint32()); under != nil {
+		d := decoder{Decoder: wire.Decoder{Rest: f.payload}}
+		if under := c.under(d.Uint32()); under != nil {
 			under.abandon()
 		}
-		return d.end()
+		return d.End()
 	case kindLog:
-		d := decoder{rest: f.payload}
+		d := decoder{Decoder: wire.Decoder{Rest: f.payload}}
 		entry := d.log()
-		if err := d.end(); err != nil {
+		if err := d.End(); err != nil {
 			return err
 		}
 		c.req.Host.Log(entry)
@@ -153,39 +149,28 @@ func (c *call) handle(f frame) error {
 
 // head takes the response or the failure.
 func (c *call) head(f frame) error {
-	flags := uint64(0)
+	flags := uint64(responseEnded) // of a failure
 	if f.kind == kindResponse {
 		flags = responseFlags(f.payload)
 	}
 	c.mu.Lock()
 	if c.answered && !c.ended {
 		c.mu.Unlock()
-		return violation("a second answer to request %d", c.number)
+		return wire.Violation("a second answer to request %d", c.number)
 	}
-	if c.ended { // the caller has gone
-		c.mu.Unlock()
-		if f.kind == kindFailure || flags&responseEnded != 0 {
-			c.link.drop(c)
+	if !c.ended { // else the caller has gone
+		if flags&responseStream != 0 {
+			c.touched.Store(true)
+			c.reply = newInbound(c.link.out, streamKey{request: c.number}, window)
+			c.reply.over = c.bodyRead
+		} else {
+			c.endBy = c.after()
 		}
-		return nil
+		c.resolve(outcome{frame: f})
 	}
-	streams := flags&responseStream != 0
-	over := f.kind == kindFailure || flags&responseEnded != 0 && !streams
-	if streams {
-		c.touched.Store(true)
-		c.reply = newInbound(c.link.out, streamKey{request: c.number}, window)
-		c.reply.over = c.bodyRead
-	} else {
-		c.endBy = c.after()
-	}
-	c.resolve(outcome{frame: f})
+	c.doneSent = c.doneSent || flags&responseEnded != 0
 	c.mu.Unlock()
-	if flags&responseEnded != 0 {
-		over = over || c.markDone()
-	}
-	if over {
-		c.link.drop(c)
-	}
+	c.settle()
 	return nil
 }
 
@@ -194,30 +179,16 @@ func (c *call) after() time.Time {
 	return c.link.now().Add(c.spec.Limits.WaitUntil + c.link.owner.options.Grace)
 }
 
-// markDone notes that the worker is done with everything but the body, and
-// reports whether that is over too.
-func (c *call) markDone() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.doneSent = true
-	return c.bodyOver
-}
-
 // done takes kindDone.
 func (c *call) done() error {
 	c.mu.Lock()
 	answered := c.answered
+	c.doneSent = answered
 	c.mu.Unlock()
 	if !answered {
-		return violation("request %d is done without an answer", c.number)
+		return wire.Violation("request %d is done without an answer", c.number)
 	}
-	c.mu.Lock()
-	streaming := c.reply != nil && !c.bodyOver
-	c.mu.Unlock()
-	c.markDone()
-	if !streaming {
-		c.link.drop(c)
-	}
+	c.settle()
 	return nil
 }
 
@@ -227,9 +198,17 @@ func (c *call) bodyRead() {
 	c.mu.Lock()
 	c.bodyOver = true
 	c.endBy = c.after()
-	done := c.doneSent
 	c.mu.Unlock()
-	if done {
+	c.settle()
+}
+
+// settle forgets the call once nothing of it goes on, neither in the worker
+// nor, of its body, here.
+func (c *call) settle() {
+	c.mu.Lock()
+	over := c.doneSent && (c.reply == nil || c.bodyOver)
+	c.mu.Unlock()
+	if over {
 		c.link.drop(c)
 	}
 }
@@ -242,10 +221,10 @@ func (c *call) under(number uint32) *edgeCall {
 
 // stream takes a frame of one of the streams.
 func (c *call) stream(f frame) error {
-	d := decoder{rest: f.payload}
-	number := d.uint32()
-	if d.err != nil {
-		return d.err
+	d := decoder{Decoder: wire.Decoder{Rest: f.payload}}
+	number := d.Uint32()
+	if d.Err != nil {
+		return d.Err
 	}
 	var in *inbound
 	var out *outbound
@@ -262,14 +241,14 @@ func (c *call) stream(f frame) error {
 	switch f.kind {
 	case kindData:
 		if in != nil {
-			return in.push(d.rest)
+			return in.push(d.Rest)
 		}
 	case kindEnd:
 		if in != nil {
-			in.finish(c.endOf(d.rest, number))
+			in.finish(c.endOf(d.Rest, number))
 		}
 	case kindCredit:
-		if n := d.uint(); out != nil && d.err == nil {
+		if n := d.Uint(); out != nil && d.Err == nil {
 			return out.grant(n)
 		}
 	case kindStop:
@@ -277,9 +256,9 @@ func (c *call) stream(f frame) error {
 			out.stop()
 		}
 	default:
-		return violation("frame of kind %d for a request", f.kind)
+		return wire.Violation("frame of kind %d for a request", f.kind)
 	}
-	return d.err
+	return d.Err
 }
 
 // endOf is what a kindEnd of the worker says.
@@ -323,156 +302,4 @@ func (c *call) failure(number uint64) error {
 		return nil
 	}
 	return c.failures[number-1]
-}
-
-// serveCall starts a call of the Host on a goroutine of its own.
-func (c *call) serveCall(f frame) error {
-	d := &decoder{rest: f.payload}
-	number, method := d.uint32(), d.uint()
-	if d.err != nil {
-		return d.err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return nil
-	}
-	if number <= c.last {
-		return violation("call %d after call %d", number, c.last)
-	}
-	c.last = number
-	if len(c.calls) >= maxCalls {
-		return violation("more than %d calls of one request at once", maxCalls)
-	}
-	ctx, cancel := context.WithCancelCause(c.context())
-	under := &edgeCall{cancel: cancel}
-	key := streamKey{request: c.number, stream: number}
-	var do func() bool // it reports whether the call is over
-	switch method {
-	case callFetch:
-		req, body := d.fetch()
-		if err := checkFetch(d, req); err != nil {
-			cancel(nil)
-			return err
-		}
-		c.touched.Store(true)
-		under.got = newOutbound(c.link.out, key, window)
-		if body {
-			under.sent = newInbound(c.link.out, key, 0)
-			req.Body = under.sent
-		}
-		do = func() bool { return c.fetch(ctx, number, under, req) }
-	case callLoadSession:
-		do = func() bool {
-			session, err := c.req.Host.LoadSession(ctx)
-			return c.replySession(number, session, err)
-		}
-	case callSaveSession:
-		change := new(webtask.SessionChange)
-		d.json(change)
-		checkChange(d, change)
-		c.touched.Store(true)
-		do = func() bool {
-			session, err := c.req.Host.SaveSession(ctx, change)
-			return c.replySession(number, session, err)
-		}
-	case callNewSessionID:
-		do = func() bool {
-			id := ""
-			if namer, ok := c.req.Host.(jsruntime.SessionNamer); ok {
-				id = namer.NewSessionID()
-			}
-			return c.answer(number, nil, func(b []byte) []byte { return putString(b, id) })
-		}
-	case callAwaitCommit:
-		do = func() bool {
-			var err error
-			if committer, ok := c.req.Host.(jsruntime.SessionCommitter); ok {
-				err = committer.AwaitSessionCommit(ctx)
-			}
-			return c.answer(number, err, nil)
-		}
-	default:
-		d.fail("unknown call")
-	}
-	if err := d.end(); err != nil {
-		cancel(nil)
-		return err
-	}
-	if c.calls == nil {
-		c.calls = make(map[uint32]*edgeCall)
-	}
-	c.calls[number] = under
-	go func() {
-		if do() {
-			cancel(nil)
-			c.mu.Lock()
-			delete(c.calls, number)
-			c.mu.Unlock()
-		}
-	}()
-	return nil
-}
-
-// checkFetch refuses a request that no script can make.
-func checkFetch(d *decoder, req *jsruntime.FetchRequest) error {
-	for name, values := range req.Header {
-		if !httpguts.ValidHeaderFieldName(name) || http.CanonicalHeaderKey(name) != name {
-			d.fail("header name")
-		}
-		for _, value := range values {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				d.fail("header value")
-			}
-		}
-	}
-	if req.Method == "" || strings.ContainsFunc(req.Method, func(r rune) bool { return !httpguts.IsTokenRune(r) }) {
-		d.fail("method")
-	}
-	return d.end()
-}
-
-// answer replies to a call; argument follows a result.
-func (c *call) answer(number uint32, err error, argument func(b []byte) []byte) bool {
-	kept := uint64(0)
-	if err != nil {
-		kept = c.keep(err)
-	}
-	// A broken socket ends the call by itself.
-	_ = c.link.out.send(kindReply, c.number, func(b []byte) []byte {
-		b = putUint(b, uint64(number))
-		if err == nil {
-			b = putUint(b, 0)
-		} else {
-			b = putHostError(putUint(b, 1), err, kept)
-		}
-		if argument != nil {
-			b = argument(b)
-		}
-		return b
-	})
-	return true
-}
-
-func (c *call) replySession(number uint32, session *jsruntime.Session, err error) bool {
-	return c.answer(number, err, func(b []byte) []byte {
-		if session != nil {
-			b = putBytes(b, mustJSON(session))
-		}
-		return b
-	})
-}
-
-// fetch sends a script's request, and then the body of its answer.
-func (c *call) fetch(ctx context.Context, number uint32, under *edgeCall, req *jsruntime.FetchRequest) bool {
-	resp, err := c.req.Host.Fetch(ctx, req)
-	if err != nil {
-		return c.answer(number, err, nil)
-	}
-	defer resp.Body.Close()
-	c.answer(number, nil, func(b []byte) []byte { return putFetched(b, resp) })
-	stop := context.AfterFunc(ctx, under.got.stop)
-	under.got.pump(resp.Body, func(b []byte, err error) []byte { return putHostError(b, err, c.keep(err)) })
-	stop()
-	return true
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/nodeapi"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/webapi"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
@@ -45,13 +45,8 @@ type program struct {
 	compile func() (*jsruntime.Program, error)
 }
 
-// gcPercent paces the collector of a worker: its heap is small, and bounded by
-// the memory limit anyway.
-const gcPercent = 400
-
 // serve is the Main of a worker.
 func serve(fd int) error {
-	debug.SetGCPercent(gcPercent)
 	c := &child{
 		in: newFrameReader(fd, maxFromEdge), out: newFrameWriter(fd), fatal: make(chan error, 1),
 		programs: make(map[uint32]*program), specs: make(map[uint32]*specMessage), live: make(map[uint32]*served),
@@ -76,10 +71,10 @@ func (c *child) greet() error {
 	}
 	var settings hello
 	if err := json.Unmarshal(f.payload, &settings); err != nil || f.kind != kindHello {
-		return violation("no greeting: %v", err)
+		return wire.Violation("no greeting: %v", err)
 	}
 	if settings.Version != version {
-		return violation("version %d of the protocol, want %d", settings.Version, version)
+		return wire.Violation("version %d of the protocol, want %d", settings.Version, version)
 	}
 	c.engine = jsruntime.NewEngine(jsruntime.Options{
 		Web: webapi.New(), Node: nodeapi.New(),
@@ -88,7 +83,7 @@ func (c *child) greet() error {
 		RecycleAfter: settings.RecycleAfter, IdleTimeout: settings.IdleTimeout,
 		Observer: reporter{c.out}, Stuck: c.stuck,
 	})
-	return c.out.send(kindReady, 0, func(b []byte) []byte { return putUint(b, version) })
+	return c.out.send(kindReady, 0, func(b []byte) []byte { return wire.PutUint(b, version) })
 }
 
 // stuck tells the edge that only the end of this process stops a request.
@@ -162,9 +157,9 @@ func (c *child) end(err error) {
 // begin makes the live request of a frame.
 func (c *child) begin(f frame) (*served, *specMessage, error) {
 	s := &served{child: c, number: f.request}
-	d := decoder{rest: f.payload, trusted: true}
+	d := decoder{Decoder: wire.Decoder{Rest: f.payload}, trusted: true}
 	id, body := d.request(&s.request, time.Now())
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return nil, nil, err
 	}
 	s.request.Host, s.request.Ended = s, s.ended
@@ -176,7 +171,7 @@ func (c *child) begin(f frame) (*served, *specMessage, error) {
 	defer c.mu.Unlock()
 	spec := c.specs[id]
 	if spec == nil || c.live[f.request] != nil {
-		return nil, nil, violation("request %d for the webtask %d", f.request, id)
+		return nil, nil, wire.Violation("request %d for the webtask %d", f.request, id)
 	}
 	c.live[f.request] = s
 	return s, spec, nil
@@ -184,12 +179,12 @@ func (c *child) begin(f frame) (*served, *specMessage, error) {
 
 // control handles a frame that is no request.
 func (c *child) control(f frame) error {
-	d := decoder{rest: f.payload, trusted: true}
+	d := decoder{Decoder: wire.Decoder{Rest: f.payload}, trusted: true}
 	switch f.kind {
 	case kindProgram:
 		var m programMessage
 		if err := json.Unmarshal(f.payload, &m); err != nil {
-			return violation("program: %v", err)
+			return wire.Violation("program: %v", err)
 		}
 		p := &program{script: m.Script}
 		p.compile = sync.OnceValues(func() (*jsruntime.Program, error) {
@@ -203,7 +198,7 @@ func (c *child) control(f frame) error {
 	case kindSpec:
 		m := new(specMessage)
 		if err := json.Unmarshal(f.payload, m); err != nil {
-			return violation("webtask: %v", err)
+			return wire.Violation("webtask: %v", err)
 		}
 		m.Options.Token, m.Options.Secrets = m.Token, m.Secrets
 		c.mu.Lock()
@@ -258,7 +253,7 @@ type controlAnswer struct {
 func (c *child) answerControl(f frame) error {
 	var question control
 	if err := json.Unmarshal(f.payload, &question); err != nil {
-		return violation("question: %v", err)
+		return wire.Violation("question: %v", err)
 	}
 	var answer controlAnswer
 	if question.Flush {
@@ -282,7 +277,7 @@ const (
 
 func (r reporter) send(event uint64, took time.Duration, text string) {
 	// If it fails the process is about to end.
-	_ = r.out.send(kindEvent, 0, func(b []byte) []byte { return putString(putInt(putUint(b, event), int64(took)), text) })
+	_ = r.out.send(kindEvent, 0, func(b []byte) []byte { return wire.PutString(wire.PutInt(wire.PutUint(b, event), int64(took)), text) })
 }
 
 // QueueWaited implements jsruntime.Observer.

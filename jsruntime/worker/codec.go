@@ -3,28 +3,10 @@
 package worker
 
 import (
-	"encoding/binary"
-	"math"
 	"net/http"
-	"unsafe"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
-
-// Payloads are sequences of unsigned varints and of byte strings after their
-// length. An encoder appends to a slice; a decoder remembers its first error,
-// so that a message is read in one go and checked once.
-
-func putUint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }
-
-// putInt encodes small negative numbers too (-1: unknown).
-func putInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
-
-func putString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-func putBytes(b, p []byte) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(p))), p...)
-}
 
 // putHeader encodes a header: how many values in all, how many names, and then
 // each name with its values.
@@ -33,117 +15,55 @@ func putHeader(b []byte, h http.Header) []byte {
 	for _, values := range h {
 		total += len(values)
 	}
-	b = putUint(putUint(b, uint64(total)), uint64(len(h)))
+	b = wire.PutUint(wire.PutUint(b, uint64(total)), uint64(len(h)))
 	for name, values := range h {
-		b = putUint(putString(b, name), uint64(len(values)))
+		b = wire.PutUint(wire.PutString(b, name), uint64(len(values)))
 		for _, value := range values {
-			b = putString(b, value)
+			b = wire.PutString(b, value)
 		}
 	}
 	return b
 }
 
-// Bounds of a header from a worker. Every name and value takes a byte at
-// least, so that counts alone reserve no memory.
+// Bounds of a header from a worker.
 const (
 	maxHeaderNames  = 1000
 	maxHeaderValues = 2000
 )
 
-// decoder reads a payload. Strings and bytes that it returns are parts of the
-// payload, which nobody changes any more.
+// decoder reads messages.
 type decoder struct {
-	rest    []byte
-	err     error
+	wire.Decoder
 	trusted bool // it comes from the edge, whose clients may send more headers than scripts
 }
 
-func (d *decoder) fail(what string) {
-	if d.err == nil {
-		d.err = violation("%s", what)
-		d.rest = nil
-	}
-}
-
-func (d *decoder) uint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.fail("number cut short")
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *decoder) uint32() uint32 {
-	v := d.uint()
-	if v > math.MaxUint32 {
-		d.fail("number out of range")
-		return 0
-	}
-	return uint32(v)
-}
-
-func (d *decoder) int() int64 {
-	v, n := binary.Varint(d.rest)
-	if n <= 0 {
-		d.fail("number cut short")
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *decoder) bytes() []byte {
-	n := d.uint()
-	if n > uint64(len(d.rest)) {
-		d.fail("text cut short")
-		return nil
-	}
-	p := d.rest[:n:n]
-	d.rest = d.rest[n:]
-	return p
-}
-
-func (d *decoder) string() string {
-	p := d.bytes()
-	return unsafe.String(unsafe.SliceData(p), len(p))
-}
-
-// header decodes what putHeader wrote; nil when it is empty.
+// header decodes what putHeader wrote; nil when it is empty. Every name and
+// value takes a byte at least, so that counts alone reserve no memory.
 func (d *decoder) header() http.Header {
-	total, names := d.uint(), d.uint()
-	if total == 0 && names == 0 || d.err != nil {
-		return nil
+	maxValues, maxNames := uint64(len(d.Rest)), uint64(len(d.Rest))
+	if !d.trusted {
+		maxValues, maxNames = min(maxValues, maxHeaderValues), min(maxNames, maxHeaderNames)
 	}
-	if !d.trusted && (total > maxHeaderValues || names > maxHeaderNames) || total > uint64(len(d.rest)) || names > uint64(len(d.rest)) {
-		d.fail("too many headers")
+	total, names := d.UintUpTo(maxValues), d.UintUpTo(maxNames)
+	if names == 0 {
 		return nil
 	}
 	h := make(http.Header, names)
 	values := make([]string, 0, total)
 	for range names {
-		name, n := d.string(), d.uint()
+		name, n := d.String(), d.Uint()
 		if n > uint64(cap(values)-len(values)) {
-			d.fail("more header values than were announced")
+			d.Fail("more header values than were announced")
 			return nil
 		}
 		start := len(values)
 		for range n {
-			values = append(values, d.string())
+			values = append(values, d.String())
 		}
 		h[name] = values[start:len(values):len(values)]
 	}
-	if d.err != nil {
+	if d.Err != nil {
 		return nil
 	}
 	return h
-}
-
-// end reports the first error, or that something was left over.
-func (d *decoder) end() error {
-	if d.err == nil && len(d.rest) > 0 {
-		d.fail("payload too long")
-	}
-	return d.err
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -53,19 +54,19 @@ func (e *hostError) Unwrap() error { return e.sentinel }
 
 // putHostError encodes an error of a Host, which the edge keeps as number.
 func putHostError(b []byte, err error, number uint64) []byte {
-	return putString(putUint(putUint(b, number), uint64(sentinelOf(err))), err.Error())
+	return wire.PutString(wire.PutUint(wire.PutUint(b, number), uint64(sentinelOf(err))), err.Error())
 }
 
 func (d *decoder) hostError() error {
-	e := &hostError{number: d.uint()}
-	sentinel := d.uint()
+	e := &hostError{number: d.Uint()}
+	sentinel := d.Uint()
 	if sentinel >= uint64(len(sentinels)) {
-		d.fail("unknown error")
-		return d.err
+		d.Fail("unknown error")
+		return d.Err
 	}
-	e.sentinel, e.text = sentinels[sentinel], d.string()
-	if d.err != nil {
-		return d.err
+	e.sentinel, e.text = sentinels[sentinel], d.String()
+	if d.Err != nil {
+		return d.Err
 	}
 	return e
 }
@@ -129,7 +130,7 @@ func putFailed(b []byte, err error, wait time.Duration) []byte {
 func decodeFailure(payload []byte, container string, own func(uint64) error) (wait time.Duration, err error) {
 	var f failure
 	if err := json.Unmarshal(payload, &f); err != nil {
-		return 0, violation("failure: %v", err)
+		return 0, wire.Violation("failure: %v", err)
 	}
 	return min(max(f.Wait, 0), time.Hour), f.error(container, own)
 }
@@ -146,7 +147,7 @@ func (f *failure) error(container string, own func(uint64) error) error {
 	case f.Script != nil:
 		s := f.Script
 		if s.Status < 400 || s.Status > 599 {
-			return violation("failure with the status %d", s.Status)
+			return wire.Violation("failure with the status %d", s.Status)
 		}
 		err := &jsruntime.ScriptError{
 			Kind: s.Kind, Status: s.Status, Summary: s.Summary,
@@ -163,7 +164,7 @@ func (f *failure) error(container string, own func(uint64) error) error {
 		return err.WithCause(cause)
 	case f.Limit != nil:
 		if f.Limit.Status < 400 || f.Limit.Status > 599 {
-			return violation("failure with the status %d", f.Limit.Status)
+			return wire.Violation("failure with the status %d", f.Limit.Status)
 		}
 		return f.Limit
 	case f.Queue > 0:

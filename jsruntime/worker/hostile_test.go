@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -132,16 +133,16 @@ func (refusing) Log(jsruntime.LogEntry) {}
 // Whatever breaks the protocol ends the worker, and the request with an error.
 func TestLies(t *testing.T) {
 	response := func(flags uint64, status int, header http.Header, length int64) []byte {
-		b := putUint(putUint(nil, flags), uint64(status))
-		return putInt(putHeader(putString(b, ""), header), length)
+		b := wire.PutUint(wire.PutUint(nil, flags), uint64(status))
+		return wire.PutInt(putHeader(wire.PutString(b, ""), header), length)
 	}
-	whole := func(b []byte) []byte { return putBytes(putUint(b, 0), []byte("hello")) }
+	whole := func(b []byte) []byte { return wire.PutBytes(wire.PutUint(b, 0), []byte("hello")) }
 	many := http.Header{}
 	for i := range maxHeaderNames + 1 {
 		many[strings.Repeat("a", i+1)] = []string{"x"}
 	}
 	change := func(change webtask.SessionChange) []byte {
-		return putBytes(putUint(putUint(nil, 1), callSaveSession), mustJSON(&change))
+		return wire.PutBytes(wire.PutUint(wire.PutUint(nil, 1), callSaveSession), mustJSON(&change))
 	}
 	for name, lie := range map[string]func(w *liar, number uint32){
 		"unknown kind":       func(w *liar, n uint32) { w.say(kinds, n, nil) },
@@ -155,34 +156,34 @@ func TestLies(t *testing.T) {
 		"trailing bytes":     func(w *liar, n uint32) { w.say(kindResponse, n, append(whole(response(0, 200, nil, 5)), 1)) },
 		"failure, no JSON":   func(w *liar, n uint32) { w.say(kindFailure, n, []byte("{")) },
 		"failure that is ok": func(w *liar, n uint32) { w.say(kindFailure, n, []byte(`{"script":{"status":200}}`)) },
-		"unknown call":       func(w *liar, n uint32) { w.say(kindCall, n, putUint(putUint(nil, 1), 99)) },
+		"unknown call":       func(w *liar, n uint32) { w.say(kindCall, n, wire.PutUint(wire.PutUint(nil, 1), 99)) },
 		"calls out of order": func(w *liar, n uint32) {
-			w.say(kindCall, n, putUint(putUint(nil, 2), callLoadSession))
-			w.say(kindCall, n, putUint(putUint(nil, 1), callLoadSession))
+			w.say(kindCall, n, wire.PutUint(wire.PutUint(nil, 2), callLoadSession))
+			w.say(kindCall, n, wire.PutUint(wire.PutUint(nil, 1), callLoadSession))
 		},
 		"header splitting in fetch": func(w *liar, n uint32) {
 			req := &jsruntime.FetchRequest{Method: "GET", URL: "http://x/", Header: http.Header{"A": {"1\r\nHost: y"}}, Length: -1}
-			w.say(kindCall, n, putFetch(putUint(putUint(nil, 1), callFetch), req))
+			w.say(kindCall, n, putFetch(wire.PutUint(wire.PutUint(nil, 1), callFetch), req))
 		},
 		"method with a space": func(w *liar, n uint32) {
-			w.say(kindCall, n, putFetch(putUint(putUint(nil, 1), callFetch), &jsruntime.FetchRequest{Method: "GET /", URL: "http://x/"}))
+			w.say(kindCall, n, putFetch(wire.PutUint(wire.PutUint(nil, 1), callFetch), &jsruntime.FetchRequest{Method: "GET /", URL: "http://x/"}))
 		},
 		"session with a TTL":      func(w *liar, n uint32) { w.say(kindCall, n, change(webtask.SessionChange{TTL: time.Hour})) },
 		"session of its choosing": func(w *liar, n uint32) { w.say(kindCall, n, change(webtask.SessionChange{MoveTo: "x"})) },
 		"data beyond the window": func(w *liar, n uint32) {
 			w.unread = true
-			w.say(kindResponse, n, putUint(response(responseStream, 200, nil, -1), 0))
+			w.say(kindResponse, n, wire.PutUint(response(responseStream, 200, nil, -1), 0))
 			for range window/maxData + 1 {
-				w.say(kindData, n, append(putUint(nil, 0), make([]byte, maxData)...))
+				w.say(kindData, n, append(wire.PutUint(nil, 0), make([]byte, maxData)...))
 			}
 		},
-		"credit beyond the window": func(w *liar, n uint32) { w.say(kindCredit, n, putUint(putUint(nil, 0), 1<<40)) },
+		"credit beyond the window": func(w *liar, n uint32) { w.say(kindCredit, n, wire.PutUint(wire.PutUint(nil, 0), 1<<40)) },
 		"second answer": func(w *liar, n uint32) {
-			w.say(kindResponse, n, putUint(response(responseStream, 200, nil, -1), 0))
-			w.say(kindResponse, n, putUint(response(responseStream, 200, nil, -1), 0))
+			w.say(kindResponse, n, wire.PutUint(response(responseStream, 200, nil, -1), 0))
+			w.say(kindResponse, n, wire.PutUint(response(responseStream, 200, nil, -1), 0))
 		},
 		"label of its choosing": func(w *liar, n uint32) {
-			w.say(kindEvent, 0, putString(putInt(putUint(nil, eventDiscarded), 0), "x"))
+			w.say(kindEvent, 0, wire.PutString(wire.PutInt(wire.PutUint(nil, eventDiscarded), 0), "x"))
 		},
 		"hangs up": func(w *liar, n uint32) { _ = unix.Shutdown(w.fd, unix.SHUT_RDWR) },
 	} {
@@ -195,7 +196,7 @@ func TestLies(t *testing.T) {
 			if !errors.As(err, &crash) {
 				t.Fatalf("the request ended with %v", err)
 			}
-			if name != "hangs up" && !errors.Is(err, errProtocol) {
+			if name != "hangs up" && !errors.Is(err, wire.ErrProtocol) {
 				t.Errorf("the worker was ended for %v", err)
 			}
 			<-w.link.gone
@@ -230,12 +231,12 @@ func writeHead(fd int, size uint32) {
 
 // FuzzEdge has a worker say anything.
 func FuzzEdge(f *testing.F) {
-	f.Add(uint8(kindResponse), putBytes(putUint(putInt(putHeader(putString(putUint(putUint(nil, 0), 200), ""), nil), 5), 0), []byte("hello")))
+	f.Add(uint8(kindResponse), wire.PutBytes(wire.PutUint(wire.PutInt(putHeader(wire.PutString(wire.PutUint(wire.PutUint(nil, 0), 200), ""), nil), 5), 0), []byte("hello")))
 	f.Add(uint8(kindFailure), []byte(`{"script":{"kind":"sync","status":500}}`))
-	f.Add(uint8(kindCall), putFetch(putUint(putUint(nil, 1), callFetch), &jsruntime.FetchRequest{Method: "GET", URL: "http://x/", Header: http.Header{"A": {"b"}}}))
-	f.Add(uint8(kindCall), putBytes(putUint(putUint(nil, 1), callSaveSession), []byte(`{"Set":{"a":"MQ=="}}`)))
-	f.Add(uint8(kindCredit), putUint(putUint(nil, 0), 100))
-	f.Add(uint8(kindEvent), putString(putInt(putUint(nil, eventDiscarded), 0), "idle"))
+	f.Add(uint8(kindCall), putFetch(wire.PutUint(wire.PutUint(nil, 1), callFetch), &jsruntime.FetchRequest{Method: "GET", URL: "http://x/", Header: http.Header{"A": {"b"}}}))
+	f.Add(uint8(kindCall), wire.PutBytes(wire.PutUint(wire.PutUint(nil, 1), callSaveSession), []byte(`{"Set":{"a":"MQ=="}}`)))
+	f.Add(uint8(kindCredit), wire.PutUint(wire.PutUint(nil, 0), 100))
+	f.Add(uint8(kindEvent), wire.PutString(wire.PutInt(wire.PutUint(nil, eventDiscarded), 0), "idle"))
 	f.Add(uint8(kindLog), putLog(nil, &jsruntime.LogEntry{Message: "m"}))
 	f.Fuzz(func(t *testing.T, k uint8, payload []byte) {
 		w := newLiar(t)
@@ -253,8 +254,8 @@ func FuzzWorker(f *testing.F) {
 	f.Add(uint8(kindRequest), putRequest(nil, 1, &jsruntime.Request{Method: "GET", URL: "http://x/", Header: http.Header{"A": {"b"}}}, time.Time{}))
 	f.Add(uint8(kindSpec), mustJSON(&specMessage{ID: 1, Program: 1}))
 	f.Add(uint8(kindProgram), mustJSON(&programMessage{ID: 1}))
-	f.Add(uint8(kindReply), putFetched(putUint(putUint(nil, 1), 0), &jsruntime.FetchResponse{Status: 200}))
-	f.Add(uint8(kindCredit), putUint(putUint(nil, 0), 100))
+	f.Add(uint8(kindReply), putFetched(wire.PutUint(wire.PutUint(nil, 1), 0), &jsruntime.FetchResponse{Status: 200}))
+	f.Add(uint8(kindCredit), wire.PutUint(wire.PutUint(nil, 0), 100))
 	f.Fuzz(func(t *testing.T, k uint8, payload []byte) {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 		if err != nil {

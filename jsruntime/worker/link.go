@@ -15,6 +15,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
@@ -99,7 +100,7 @@ func (l *link) handle(f frame) error {
 	case kindReady:
 		select {
 		case <-l.ready:
-			return violation("greeted twice")
+			return wire.Violation("greeted twice")
 		default:
 			close(l.ready)
 			return nil
@@ -126,7 +127,7 @@ func (l *link) handle(f frame) error {
 	case c != nil:
 		return c.handle(f)
 	case f.request == 0 || f.request > last:
-		return violation("frame of kind %d for request %d, which it was not given", f.kind, f.request)
+		return wire.Violation("frame of kind %d for request %d, which it was not given", f.kind, f.request)
 	default:
 		return nil // the request is over on this side
 	}
@@ -134,13 +135,13 @@ func (l *link) handle(f frame) error {
 
 // event passes on what metrics want to know. A worker may lie about itself.
 func (l *link) event(f frame) error {
-	d := decoder{rest: f.payload}
-	event, took, text := d.uint(), time.Duration(d.int()), d.string()
-	if err := d.end(); err != nil {
+	d := decoder{Decoder: wire.Decoder{Rest: f.payload}}
+	event, took, text := d.Uint(), time.Duration(d.Int()), d.String()
+	if err := d.End(); err != nil {
 		return err
 	}
 	if took < 0 {
-		return violation("an event that took %s", took)
+		return wire.Violation("an event that took %s", took)
 	}
 	observer := l.owner.options.Observer
 	switch event {
@@ -159,10 +160,10 @@ func (l *link) event(f frame) error {
 		case "recycled", "idle", "evicted", "flushed", "limit", "error", "pending", "closed":
 			observer.IsolateDiscarded(l.key.container, text)
 		default:
-			return violation("an isolate discarded for %q", text)
+			return wire.Violation("an isolate discarded for %q", text)
 		}
 	default:
-		return violation("event %d", event)
+		return wire.Violation("event %d", event)
 	}
 	return nil
 }
@@ -207,14 +208,14 @@ func (c *call) result(o outcome) (*jsruntime.Response, error) {
 		c.req.QueueWait = wait
 		return nil, c.checked(err)
 	}
-	d := decoder{rest: o.frame.payload}
+	d := decoder{Decoder: wire.Decoder{Rest: o.frame.payload}}
 	resp, wait := d.response()
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return nil, c.checked(err)
 	}
 	c.req.QueueWait = wait
 	if limit := c.spec.Limits.ResponseBody; limit > 0 && int64(len(resp.Bytes)) > limit {
-		return nil, c.checked(violation("a body beyond its limit"))
+		return nil, c.checked(wire.Violation("a body beyond its limit"))
 	}
 	if c.reply != nil {
 		resp.Body = &replyBody{inbound: c.reply, call: c}
@@ -224,7 +225,7 @@ func (c *call) result(o outcome) (*jsruntime.Response, error) {
 
 // checked ends a worker that broke the protocol.
 func (c *call) checked(err error) error {
-	if errors.Is(err, errProtocol) {
+	if errors.Is(err, wire.ErrProtocol) {
 		c.link.abort(nil, nil, err)
 		return &jsruntime.CrashError{Container: c.spec.Container, Err: err, Alone: true}
 	}
@@ -372,7 +373,7 @@ func (l *link) abort(c *call, fault, reason error) {
 
 // end is called when nothing more can come: all calls fail.
 func (l *link) end(err error) {
-	if errors.Is(err, errProtocol) {
+	if errors.Is(err, wire.ErrProtocol) {
 		l.abort(nil, nil, err)
 	}
 	l.proc.Kill()
@@ -445,9 +446,9 @@ func (l *link) ask(ctx context.Context, question control) (answer controlAnswer,
 		if !ok {
 			return answer, io.EOF
 		}
-		d := decoder{rest: putBytes(nil, payload)}
+		d := decoder{Decoder: wire.Decoder{Rest: wire.PutBytes(nil, payload)}}
 		d.json(&answer)
-		return answer, d.end()
+		return answer, d.End()
 	case <-ctx.Done():
 		l.mu.Lock()
 		delete(l.questions, number)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -62,16 +63,16 @@ func putRequest(b []byte, spec uint32, req *jsruntime.Request, now time.Time) []
 	if !req.Deadline.IsZero() {
 		flags |= requestHasDeadline
 	}
-	b = putUint(putUint(b, uint64(spec)), flags)
+	b = wire.PutUint(wire.PutUint(b, uint64(spec)), flags)
 	if flags&requestHasDeadline != 0 {
-		b = putInt(b, int64(req.Deadline.Sub(now)/time.Microsecond))
+		b = wire.PutInt(b, int64(req.Deadline.Sub(now)/time.Microsecond))
 	}
-	b = putString(b, req.ID)
-	b = putString(b, req.Method)
-	b = putString(b, req.URL)
-	b = putString(b, req.Proto)
-	b = putString(b, req.RemoteIP)
-	b = putInt(b, req.Length)
+	b = wire.PutString(b, req.ID)
+	b = wire.PutString(b, req.Method)
+	b = wire.PutString(b, req.URL)
+	b = wire.PutString(b, req.Proto)
+	b = wire.PutString(b, req.RemoteIP)
+	b = wire.PutInt(b, req.Length)
 	return putHeader(b, req.Header)
 }
 
@@ -81,13 +82,13 @@ func hasBody(req *jsruntime.Request) bool {
 
 // request decodes what putRequest wrote. The body is left to the caller.
 func (d *decoder) request(req *jsruntime.Request, now time.Time) (spec uint32, body bool) {
-	spec = d.uint32()
-	flags := d.uint()
+	spec = d.Uint32()
+	flags := d.Uint()
 	if flags&requestHasDeadline != 0 {
-		req.Deadline = now.Add(time.Duration(d.int()) * time.Microsecond)
+		req.Deadline = now.Add(time.Duration(d.Int()) * time.Microsecond)
 	}
-	req.ID, req.Method, req.URL, req.Proto, req.RemoteIP = d.string(), d.string(), d.string(), d.string(), d.string()
-	req.Length = d.int()
+	req.ID, req.Method, req.URL, req.Proto, req.RemoteIP = d.String(), d.String(), d.String(), d.String(), d.String()
+	req.Length = d.Int()
 	req.Header = d.header()
 	if req.Header == nil {
 		req.Header = http.Header{}
@@ -114,40 +115,40 @@ func putResponse(b []byte, resp *jsruntime.Response, wait time.Duration, flags u
 	if resp.Session != nil {
 		flags |= responseSession
 	}
-	b = putUint(putUint(b, flags), uint64(resp.Status))
-	b = putString(b, resp.ContentType)
+	b = wire.PutUint(wire.PutUint(b, flags), uint64(resp.Status))
+	b = wire.PutString(b, resp.ContentType)
 	b = putHeader(b, resp.Header)
-	b = putUint(putInt(b, resp.BodyLength), uint64(wait))
+	b = wire.PutUint(wire.PutInt(b, resp.BodyLength), uint64(wait))
 	if flags&responseStream == 0 {
-		b = putBytes(b, resp.Bytes)
+		b = wire.PutBytes(b, resp.Bytes)
 	}
 	if resp.Session != nil {
-		b = putBytes(b, mustJSON(resp.Session))
+		b = wire.PutBytes(b, mustJSON(resp.Session))
 	}
 	return b
 }
 
 // responseFlags are the flags of a response's payload, which come first.
 func responseFlags(payload []byte) uint64 {
-	d := decoder{rest: payload}
-	return d.uint()
+	d := decoder{Decoder: wire.Decoder{Rest: payload}}
+	return d.Uint()
 }
 
 func (d *decoder) response() (resp *jsruntime.Response, wait time.Duration) {
-	flags := d.uint()
+	flags := d.Uint()
 	resp = &jsruntime.Response{
-		Status:      int(d.uint32()),
-		ContentType: d.string(),
+		Status:      int(d.Uint32()),
+		ContentType: d.String(),
 		Header:      d.header(),
-		BodyLength:  d.int(),
+		BodyLength:  d.Int(),
 		PassThrough: flags&responsePassThrough != 0,
 	}
 	wait = d.wait()
 	if flags&responseStream == 0 {
-		resp.Bytes = d.bytes()
+		resp.Bytes = d.Bytes()
 		resp.BodyLength = int64(len(resp.Bytes))
 	} else if resp.BodyLength < -1 {
-		d.fail("body of a negative length")
+		d.Fail("body of a negative length")
 	}
 	if flags&responseSession != 0 {
 		resp.Session = new(webtask.SessionChange)
@@ -158,29 +159,29 @@ func (d *decoder) response() (resp *jsruntime.Response, wait time.Duration) {
 }
 
 // wait is how long a request waited for an isolate.
-func (d *decoder) wait() time.Duration { return time.Duration(min(d.uint(), uint64(time.Hour))) }
+func (d *decoder) wait() time.Duration { return time.Duration(min(d.Uint(), uint64(time.Hour))) }
 
 // checkChange refuses what an isolate does not set: the Host adds it.
 func checkChange(d *decoder, change *webtask.SessionChange) {
 	if change.Create || change.TTL != 0 || change.MaxBytes != 0 || change.MaxSessions != 0 ||
 		change.MoveTo != "" && change.MoveTo != jsruntime.MoveToNew {
-		d.fail("session change with what is the edge's to say")
+		d.Fail("session change with what is the edge's to say")
 	}
 	for _, value := range change.Set {
 		if !json.Valid(value) {
-			d.fail("session value that is no JSON")
+			d.Fail("session value that is no JSON")
 		}
 	}
 }
 
 // json decodes a byte string that holds JSON.
 func (d *decoder) json(v any) {
-	text := d.bytes()
-	if d.err != nil {
+	text := d.Bytes()
+	if d.Err != nil {
 		return
 	}
 	if err := json.Unmarshal(text, v); err != nil {
-		d.fail("JSON: " + err.Error())
+		d.Fail("JSON: " + err.Error())
 	}
 }
 
@@ -203,20 +204,20 @@ const (
 )
 
 func putFetch(b []byte, req *jsruntime.FetchRequest) []byte {
-	b = putString(b, req.Method)
-	b = putString(b, req.URL)
-	b = putString(b, req.Redirect)
+	b = wire.PutString(b, req.Method)
+	b = wire.PutString(b, req.URL)
+	b = wire.PutString(b, req.Redirect)
 	body := uint64(0)
 	if req.Body != nil {
 		body = 1
 	}
-	return putHeader(putInt(putUint(b, body), req.Length), req.Header)
+	return putHeader(wire.PutInt(wire.PutUint(b, body), req.Length), req.Header)
 }
 
 func (d *decoder) fetch() (req *jsruntime.FetchRequest, body bool) {
-	req = &jsruntime.FetchRequest{Method: d.string(), URL: d.string(), Redirect: d.string()}
-	body = d.uint() == 1
-	req.Length = d.int()
+	req = &jsruntime.FetchRequest{Method: d.String(), URL: d.String(), Redirect: d.String()}
+	body = d.Uint() == 1
+	req.Length = d.Int()
 	req.Header = d.header()
 	if req.Header == nil {
 		req.Header = http.Header{}
@@ -229,28 +230,28 @@ func putFetched(b []byte, resp *jsruntime.FetchResponse) []byte {
 	if resp.Redirected {
 		redirected = 1
 	}
-	b = putUint(putUint(b, uint64(resp.Status)), redirected)
-	return putHeader(putString(putString(b, resp.StatusText), resp.URL), resp.Header)
+	b = wire.PutUint(wire.PutUint(b, uint64(resp.Status)), redirected)
+	return putHeader(wire.PutString(wire.PutString(b, resp.StatusText), resp.URL), resp.Header)
 }
 
 func (d *decoder) fetched() *jsruntime.FetchResponse {
-	resp := &jsruntime.FetchResponse{Status: int(d.uint32()), Redirected: d.uint() == 1}
-	resp.StatusText, resp.URL = d.string(), d.string()
+	resp := &jsruntime.FetchResponse{Status: int(d.Uint32()), Redirected: d.Uint() == 1}
+	resp.StatusText, resp.URL = d.String(), d.String()
 	resp.Header = d.header()
 	return resp
 }
 
 func putLog(b []byte, entry *jsruntime.LogEntry) []byte {
-	b = putInt(putUint(b, uint64(entry.Level)), entry.Time.UnixNano())
-	return putString(putString(b, entry.Message), entry.Stack)
+	b = wire.PutInt(wire.PutUint(b, uint64(entry.Level)), entry.Time.UnixNano())
+	return wire.PutString(wire.PutString(b, entry.Message), entry.Stack)
 }
 
 func (d *decoder) log() jsruntime.LogEntry {
-	level := d.uint()
+	level := d.Uint()
 	if level > uint64(jsruntime.LogError) {
-		d.fail("log level")
+		d.Fail("log level")
 	}
 	return jsruntime.LogEntry{
-		Level: jsruntime.LogLevel(level), Time: time.Unix(0, d.int()), Message: d.string(), Stack: d.string(),
+		Level: jsruntime.LogLevel(level), Time: time.Unix(0, d.Int()), Message: d.String(), Stack: d.String(),
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -180,13 +181,13 @@ func (s *served) handle(f frame, d *decoder) error {
 		s.cancel()
 		return nil
 	case kindReply:
-		call := s.call(d.uint32())
-		if d.err == nil && call != nil {
-			call.answer <- frame{payload: d.rest}
+		call := s.call(d.Uint32())
+		if d.Err == nil && call != nil {
+			call.answer <- frame{payload: d.Rest}
 		}
-		return d.err
+		return d.Err
 	}
-	stream := d.uint32()
+	stream := d.Uint32()
 	var in *inbound
 	var out *outbound
 	if stream == 0 {
@@ -198,15 +199,15 @@ func (s *served) handle(f frame, d *decoder) error {
 	}
 	switch f.kind {
 	case kindData:
-		if in != nil && d.err == nil {
-			return in.push(d.rest)
+		if in != nil && d.Err == nil {
+			return in.push(d.Rest)
 		}
 	case kindEnd:
-		if in != nil && d.err == nil {
+		if in != nil && d.Err == nil {
 			in.finish(endOf(d))
 		}
 	case kindCredit:
-		if n := d.uint(); out != nil && d.err == nil {
+		if n := d.Uint(); out != nil && d.Err == nil {
 			return out.grant(n)
 		}
 	case kindStop:
@@ -222,14 +223,14 @@ func (s *served) handle(f frame, d *decoder) error {
 			}
 		}
 	default:
-		return violation("frame of kind %d for a request", f.kind)
+		return wire.Violation("frame of kind %d for a request", f.kind)
 	}
-	return d.err
+	return d.Err
 }
 
 // endOf is what a kindEnd says: io.EOF, or the Host's error.
 func endOf(d *decoder) error {
-	if len(d.rest) == 0 {
+	if len(d.Rest) == 0 {
 		return io.EOF
 	}
 	return d.hostError()
@@ -283,7 +284,7 @@ func (s *served) ask(ctx context.Context, method uint64, argument func(b []byte)
 		return nil, nil, 0, err
 	}
 	err = s.child.out.send(kindCall, s.number, func(b []byte) []byte {
-		b = putUint(putUint(b, uint64(number)), method)
+		b = wire.PutUint(wire.PutUint(b, uint64(number)), method)
 		if argument != nil {
 			b = argument(b)
 		}
@@ -295,8 +296,8 @@ func (s *served) ask(ctx context.Context, method uint64, argument func(b []byte)
 	}
 	select {
 	case f := <-call.answer:
-		d := &decoder{rest: f.payload, trusted: true}
-		if failed := d.uint(); failed != 0 {
+		d := &decoder{Decoder: wire.Decoder{Rest: f.payload}, trusted: true}
+		if failed := d.Uint(); failed != 0 {
 			s.close(number)
 			return d, nil, 0, d.hostError()
 		}
@@ -304,7 +305,7 @@ func (s *served) ask(ctx context.Context, method uint64, argument func(b []byte)
 	case <-ctx.Done():
 		s.close(number)
 		call.abandon()
-		_ = s.child.out.send(kindHangUp, s.number, func(b []byte) []byte { return putUint(b, uint64(number)) })
+		_ = s.child.out.send(kindHangUp, s.number, func(b []byte) []byte { return wire.PutUint(b, uint64(number)) })
 		return nil, nil, 0, context.Cause(ctx)
 	}
 }
@@ -317,14 +318,14 @@ func (s *served) Fetch(ctx context.Context, req *jsruntime.FetchRequest) (*jsrun
 		call.got.over = func() { s.close(number) }
 		if req.Body != nil {
 			call.sent = newOutbound(s.child.out, key, 0)
-			go call.sent.pump(req.Body, func(b []byte, err error) []byte { return putString(b, err.Error()) })
+			go call.sent.pump(req.Body, func(b []byte, err error) []byte { return wire.PutString(b, err.Error()) })
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
 	resp := d.fetched()
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		s.close(number)
 		return nil, err
 	}
@@ -352,7 +353,7 @@ func (s *served) LoadSession(ctx context.Context) (*jsruntime.Session, error) {
 
 // SaveSession implements jsruntime.Host.
 func (s *served) SaveSession(ctx context.Context, change *webtask.SessionChange) (*jsruntime.Session, error) {
-	return s.session(ctx, callSaveSession, func(b []byte) []byte { return putBytes(b, mustJSON(change)) })
+	return s.session(ctx, callSaveSession, func(b []byte) []byte { return wire.PutBytes(b, mustJSON(change)) })
 }
 
 func (s *served) session(ctx context.Context, method uint64, argument func([]byte) []byte) (*jsruntime.Session, error) {
@@ -363,11 +364,11 @@ func (s *served) session(ctx context.Context, method uint64, argument func([]byt
 	s.close(number)
 	// A conflict comes with the session as it is.
 	var session *jsruntime.Session
-	if len(d.rest) > 0 {
+	if len(d.Rest) > 0 {
 		session = new(jsruntime.Session)
 		d.json(session)
 	}
-	if failure := d.end(); failure != nil {
+	if failure := d.End(); failure != nil {
 		return nil, failure
 	}
 	return session, err
@@ -380,7 +381,7 @@ func (s *served) NewSessionID() string {
 		return ""
 	}
 	s.close(number)
-	return d.string()
+	return d.String()
 }
 
 // AwaitSessionCommit implements jsruntime.SessionCommitter.

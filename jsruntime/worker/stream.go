@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"sync"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
 
 // A stream is one body, numbered within its request: 0 is the body of the
@@ -53,7 +55,7 @@ func (s *inbound) push(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(p) > s.credit {
-		return violation("%d bytes of a stream that may have %d", len(p), s.credit)
+		return wire.Violation("%d bytes of a stream that may have %d", len(p), s.credit)
 	}
 	s.credit -= len(p)
 	if s.closed || s.err != nil {
@@ -132,7 +134,7 @@ func (s *inbound) ask() {
 	s.credit += more
 	// A broken socket ends the stream by itself.
 	_ = s.out.send(kindCredit, s.key.request, func(b []byte) []byte {
-		return putUint(putUint(b, uint64(s.key.stream)), uint64(more))
+		return wire.PutUint(wire.PutUint(b, uint64(s.key.stream)), uint64(more))
 	})
 }
 
@@ -146,7 +148,7 @@ func (s *inbound) Close() error {
 	over := s.ended()
 	s.mu.Unlock()
 	if tell {
-		_ = s.out.send(kindStop, s.key.request, func(b []byte) []byte { return putUint(b, uint64(s.key.stream)) })
+		_ = s.out.send(kindStop, s.key.request, func(b []byte) []byte { return wire.PutUint(b, uint64(s.key.stream)) })
 	}
 	over()
 	return nil
@@ -174,7 +176,7 @@ func (s *outbound) grant(n uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n > window || s.credit+int(n) > window {
-		return violation("credit of %d beyond the window", n)
+		return wire.Violation("credit of %d beyond the window", n)
 	}
 	s.credit += int(n)
 	s.change.Signal()
@@ -225,14 +227,14 @@ func (s *outbound) pump(r io.Reader, fail func(b []byte, err error) []byte) {
 		if n > 0 {
 			s.spend(n)
 			if s.out.send(kindData, s.key.request, func(b []byte) []byte {
-				return append(putUint(b, uint64(s.key.stream)), buffer[:n]...)
+				return append(wire.PutUint(b, uint64(s.key.stream)), buffer[:n]...)
 			}) != nil {
 				return
 			}
 		}
 		if err != nil {
 			_ = s.out.send(kindEnd, s.key.request, func(b []byte) []byte {
-				b = putUint(b, uint64(s.key.stream))
+				b = wire.PutUint(b, uint64(s.key.stream))
 				if err == io.EOF {
 					return b
 				}

@@ -165,40 +165,48 @@ const spareRetry = time.Second
 
 // keepSpares keeps blank processes ready until the supervisor closes.
 func (s *Supervisor) keepSpares() {
-	defer func() {
-		for _, spare := range s.spares {
-			spare.Close()
-			<-spare.Done()
-		}
-	}()
+	defer s.dropSpares()
+	retry := time.NewTimer(0) // the first are started at once
+	defer retry.Stop()
 	for {
-		s.mu.Lock()
-		missing := s.options.Spares - len(s.spares)
-		s.mu.Unlock()
-		var again <-chan time.Time
-		if missing > 0 {
-			spare, err := process.Start(process.Options{Kind: Kind, Memory: s.options.Memory, Strict: s.options.Strict})
-			if err == nil {
-				s.mu.Lock()
-				s.spares = append(s.spares, spare)
-				s.mu.Unlock()
-				select {
-				case <-s.stop:
-					return
-				default:
-					continue
-				}
-			}
-			s.options.Logger.Error("a spare worker process cannot be started", zap.Error(err))
-			timer := time.NewTimer(spareRetry)
-			defer timer.Stop()
-			again = timer.C
-		}
 		select {
 		case <-s.stop:
 			return
 		case <-s.want:
-		case <-again:
+		case <-retry.C:
 		}
+		if err := s.startSpares(); err != nil {
+			s.options.Logger.Error("a spare worker process cannot be started", zap.Error(err))
+			retry.Reset(spareRetry)
+		}
+	}
+}
+
+func (s *Supervisor) startSpares() error {
+	for {
+		s.mu.Lock()
+		missing := !s.closed && len(s.spares) < s.options.Spares
+		s.mu.Unlock()
+		if !missing {
+			return nil
+		}
+		spare, err := process.Start(process.Options{Kind: Kind, Memory: s.options.Memory, Strict: s.options.Strict})
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.spares = append(s.spares, spare)
+		s.mu.Unlock()
+	}
+}
+
+func (s *Supervisor) dropSpares() {
+	s.mu.Lock()
+	spares := s.spares
+	s.spares = nil
+	s.mu.Unlock()
+	for _, spare := range spares {
+		spare.Close()
+		<-spare.Done()
 	}
 }

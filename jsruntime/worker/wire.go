@@ -4,12 +4,10 @@ package worker
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"io"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
 
 // version is that of the protocol. Both ends are the same binary, so it only
@@ -61,13 +59,6 @@ const (
 	maxData       = 64 << 10 // of one kindData
 )
 
-// errProtocol reports a peer that does not keep to the protocol.
-var errProtocol = errors.New("protocol violation")
-
-func violation(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errProtocol, fmt.Sprintf(format, args...))
-}
-
 // frame is one message. Its payload belongs to whoever received it.
 type frame struct {
 	kind    kind
@@ -100,7 +91,7 @@ func (r *frameReader) next() (frame, error) {
 	size := binary.LittleEndian.Uint32(head)
 	f := frame{kind: kind(head[4]), request: binary.LittleEndian.Uint32(head[5:])}
 	if size > r.max || f.kind == 0 || f.kind >= kinds {
-		return frame{}, violation("frame of kind %d and %d bytes", f.kind, size)
+		return frame{}, wire.Violation("frame of kind %d and %d bytes", f.kind, size)
 	}
 	r.start += headerSize
 	if size == 0 {
@@ -147,19 +138,9 @@ func (r *frameReader) fill() error {
 		r.end = copy(r.buffer, r.buffer[r.start:r.end])
 		r.start = 0
 	}
-	for {
-		n, err := unix.Read(r.fd, r.buffer[r.end:])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return fmt.Errorf("reading from the socket: %w", err)
-		case n == 0:
-			return io.EOF
-		}
-		r.end += n
-		return nil
-	}
+	n, err := wire.Read(r.fd, r.buffer[r.end:])
+	r.end += n
+	return err
 }
 
 // frameWriter writes frames to a blocking descriptor. Whoever finds nobody
@@ -213,7 +194,7 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 		batch := w.pending
 		w.pending = w.spare[:0]
 		w.mu.Unlock()
-		err := writeAll(w.fd, batch)
+		err := wire.Write(w.fd, batch)
 		w.mu.Lock()
 		if cap(batch) > 2*maxPending {
 			batch = nil // a program passed through it
@@ -246,18 +227,4 @@ func (w *frameWriter) shut(err error) {
 		w.room.Wait()
 	}
 	w.room.Broadcast()
-}
-
-func writeAll(fd int, b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Write(fd, b)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("writing to the socket: %w", err)
-		}
-		b = b[n:]
-	}
-	return nil
 }

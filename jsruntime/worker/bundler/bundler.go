@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
@@ -193,7 +194,7 @@ func (p *Pool) Bundle(ctx context.Context, job *source.Job) (*source.Output, err
 		}
 		var out *source.Output
 		if out, err = w.bundle(ctx, job, &p.options); !errors.Is(err, errNotBegun) {
-			if errors.Is(err, errProtocol) {
+			if errors.Is(err, wire.ErrProtocol) {
 				p.log.Error("a bundler does not keep to the protocol, so that its code may have taken it over", zap.String("code", name), zap.Error(err))
 			}
 			return out, p.reason(err, job)
@@ -228,7 +229,7 @@ func (p *Pool) reason(err error, job *source.Job) error {
 			p.log.Error("a bundler failed", zap.String("code", job.Entry.Name), zap.Error(err))
 			message = "the compiler failed on it"
 		}
-	case errors.Is(err, errProtocol):
+	case errors.Is(err, wire.ErrProtocol):
 		message = "the compiler failed on it"
 	default:
 		return err

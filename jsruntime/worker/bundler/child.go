@@ -16,6 +16,7 @@ import (
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
 
 // maxStack is how large a stack may become: enough for all that
@@ -53,7 +54,7 @@ func serve(fd int) error {
 		return err
 	}
 	if k != frameJob {
-		return violation("frame of kind %d instead of a job", k)
+		return wire.Violation("frame of kind %d instead of a job", k)
 	}
 	job, memory, err := decodeJob(payload)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
@@ -39,7 +40,7 @@ var liars = map[string]func(c *conn){
 	"foreign place":   func(c *conn) { c.write(frame(frameProblem, []byte{problemCompile, 9, 0, 0, 0})) },
 	"unknown problem": func(c *conn) { c.write(frame(frameProblem, []byte{problems})) },
 	"too much code": func(c *conn) {
-		c.write(frame(frameOutput, putString([]byte{0}, strings.Repeat("x", 9<<20))))
+		c.write(frame(frameOutput, wire.PutString([]byte{0}, strings.Repeat("x", 9<<20))))
 	},
 	"flood of imports": func(c *conn) {
 		b := frame(frameResolve, encodeResolve(resolveMessage{1, 0, "./a"}))
@@ -92,7 +93,7 @@ func init() {
 				return nil
 			}
 			c.write(frame(frameBegun, nil))
-			c.write(frame(frameOutput, append(putString([]byte{0}, name), 0, 0, 0)))
+			c.write(frame(frameOutput, append(wire.PutString([]byte{0}, name), 0, 0, 0)))
 		}
 	})
 	process.Register("bundler-test-failing", func(fd int) error {
@@ -181,7 +182,7 @@ func TestKilledFromOutside(t *testing.T) {
 
 // TestWhatIsShownIsClean has a process send control characters as an error.
 func TestWhatIsShownIsClean(t *testing.T) {
-	b := putString(putString(putString([]byte{problemScript}, "a\x1b[2Jb\xff"), "c\r\nd"), "e\x00f")
+	b := wire.PutString(wire.PutString(wire.PutString([]byte{problemScript}, "a\x1b[2Jb\xff"), "c\r\nd"), "e\x00f")
 	problem, err := decodeProblem(b, []string{"main.js"})
 	if err != nil || strings.Contains(problem.Error(), "\x1b") || !utf8.ValidString(problem.Error()) {
 		t.Errorf("%q, %v", problem, err)
@@ -232,7 +233,7 @@ func FuzzFromProcess(f *testing.F) {
 
 func mustBeViolation(t *testing.T, err error) {
 	t.Helper()
-	if !errors.Is(err, errProtocol) {
+	if !errors.Is(err, wire.ErrProtocol) {
 		t.Errorf("%v is no violation", err)
 	}
 }
@@ -262,7 +263,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(append(frame(frameBegun, nil), frame(frameResolve, encodeResolve(resolveMessage{1, 0, "./a"}))...), uint16(3))
 	f.Add(binary.LittleEndian.AppendUint32(nil, 1<<31), uint16(1))
 	f.Fuzz(func(t *testing.T, stream []byte, piece uint16) {
-		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
 
 // Bounds of what a process sends.
@@ -22,39 +23,42 @@ const (
 )
 
 func encodeModule(b []byte, m *source.Module) []byte {
-	return putString(putUint(putString(b, m.Name), uint64(m.Loader)), m.Code)
+	return wire.PutString(wire.PutUint(wire.PutString(b, m.Name), uint64(m.Loader)), m.Code)
 }
 
+// decoder reads messages.
+type decoder struct{ wire.Decoder }
+
 func (d *decoder) module() *source.Module {
-	return &source.Module{Name: d.string(), Loader: api.Loader(d.uint(math.MaxUint16)), Code: d.string()}
+	return &source.Module{Name: d.String(), Loader: api.Loader(d.UintUpTo(math.MaxUint16)), Code: d.String()}
 }
 
 // encodeJob: the entry is module 0.
 func encodeJob(job *source.Job, memory int64) []byte {
-	b := putUint(nil, version)
-	b = putUint(b, uint64(memory))
-	b = putUint(putUint(b, uint64(job.MaxCode)), uint64(job.MaxMap))
-	b = putUint(putBool(b, job.Inline), uint64(len(job.External)))
+	b := wire.PutUint(nil, version)
+	b = wire.PutUint(b, uint64(memory))
+	b = wire.PutUint(wire.PutUint(b, uint64(job.MaxCode)), uint64(job.MaxMap))
+	b = wire.PutUint(wire.PutBool(b, job.Inline), uint64(len(job.External)))
 	for _, name := range job.External {
-		b = putString(b, name)
+		b = wire.PutString(b, name)
 	}
 	return encodeModule(b, job.Entry)
 }
 
 func decodeJob(payload []byte) (job *source.Job, memory int64, err error) {
-	d := &decoder{rest: payload}
-	if d.uint(math.MaxUint64) != version {
-		return nil, 0, violation("the edge speaks another version")
+	d := &decoder{wire.Decoder{Rest: payload}}
+	if d.UintUpTo(math.MaxUint64) != version {
+		return nil, 0, wire.Violation("the edge speaks another version")
 	}
-	memory = int64(d.uint(math.MaxInt64))
+	memory = int64(d.UintUpTo(math.MaxInt64))
 	job = &source.Job{
-		MaxCode:  int64(d.uint(math.MaxInt64)),
-		MaxMap:   int64(d.uint(math.MaxInt64)),
-		Inline:   d.bool(),
-		External: d.strings(math.MaxUint32),
+		MaxCode:  int64(d.UintUpTo(math.MaxInt64)),
+		MaxMap:   int64(d.UintUpTo(math.MaxInt64)),
+		Inline:   d.Bool(),
+		External: d.Strings(math.MaxUint32),
 	}
 	job.Entry = d.module()
-	return job, memory, d.end()
+	return job, memory, d.End()
 }
 
 // resolveMessage asks for a module.
@@ -65,13 +69,13 @@ type resolveMessage struct {
 }
 
 func encodeResolve(m resolveMessage) []byte {
-	return putString(putUint(putUint(nil, m.request), m.importer), m.text)
+	return wire.PutString(wire.PutUint(wire.PutUint(nil, m.request), m.importer), m.text)
 }
 
 func decodeResolve(payload []byte) (resolveMessage, error) {
-	d := &decoder{rest: payload}
-	m := resolveMessage{request: d.uint(math.MaxUint32), importer: d.uint(math.MaxUint32), text: d.string()}
-	return m, d.end()
+	d := &decoder{wire.Decoder{Rest: payload}}
+	m := resolveMessage{request: d.UintUpTo(math.MaxUint32), importer: d.UintUpTo(math.MaxUint32), text: d.String()}
+	return m, d.End()
 }
 
 // answer says what an import means.
@@ -95,67 +99,67 @@ type moduleMessage struct {
 }
 
 func encodeAnswer(m moduleMessage) []byte {
-	b := putUint(putUint(nil, m.request), uint64(m.answer))
+	b := wire.PutUint(wire.PutUint(nil, m.request), uint64(m.answer))
 	switch m.answer {
 	case answerFailed:
-		b = putString(b, m.text)
+		b = wire.PutString(b, m.text)
 	case answerKnown:
-		b = putUint(b, m.id)
+		b = wire.PutUint(b, m.id)
 	case answerNew:
-		b = encodeModule(putUint(b, m.id), m.module)
+		b = encodeModule(wire.PutUint(b, m.id), m.module)
 	}
 	return b
 }
 
 func decodeAnswer(payload []byte) (moduleMessage, error) {
-	d := &decoder{rest: payload}
-	m := moduleMessage{request: d.uint(math.MaxUint32), answer: answer(d.uint(uint64(answers) - 1))}
+	d := &decoder{wire.Decoder{Rest: payload}}
+	m := moduleMessage{request: d.UintUpTo(math.MaxUint32), answer: answer(d.UintUpTo(uint64(answers) - 1))}
 	switch m.answer {
 	case answerFailed:
-		m.text = d.string()
+		m.text = d.String()
 	case answerKnown:
-		m.id = d.uint(math.MaxUint32)
+		m.id = d.UintUpTo(math.MaxUint32)
 	case answerNew:
-		m.id, m.module = d.uint(math.MaxUint32), d.module()
+		m.id, m.module = d.UintUpTo(math.MaxUint32), d.module()
 	}
-	return m, d.end()
+	return m, d.End()
 }
 
 // encodeOutput names sources by their numbers.
 func encodeOutput(out *source.Output, ids map[string]uint64) []byte {
 	b := make([]byte, 0, len(out.Code)+len(out.Map.Mappings)+readSize)
-	b = putString(putBool(b, out.ESM), out.Code)
-	b = putUint(b, uint64(len(out.Map.Sources)))
+	b = wire.PutString(wire.PutBool(b, out.ESM), out.Code)
+	b = wire.PutUint(b, uint64(len(out.Map.Sources)))
 	for _, name := range out.Map.Sources {
-		b = putUint(b, ids[name])
+		b = wire.PutUint(b, ids[name])
 	}
-	b = putUint(b, uint64(len(out.Map.Names)))
+	b = wire.PutUint(b, uint64(len(out.Map.Names)))
 	for _, name := range out.Map.Names {
-		b = putString(b, name)
+		b = wire.PutString(b, name)
 	}
-	return putString(b, out.Map.Mappings)
+	return wire.PutString(b, out.Map.Mappings)
 }
 
 // decodeOutput takes a script from a process that was given these modules.
 func decodeOutput(payload []byte, job *source.Job, modules []string) (*source.Output, error) {
-	d := &decoder{rest: payload}
-	out := &source.Output{ESM: d.bool(), Code: d.string(), Map: &source.SourceMap{Version: 3, Sources: []string{}}}
-	for range d.uint(uint64(len(modules))) {
-		if id := d.uint(uint64(len(modules)) - 1); d.err == nil {
+	d := &decoder{wire.Decoder{Rest: payload}}
+	out := &source.Output{ESM: d.Bool(), Code: d.String(), Map: &source.SourceMap{Version: 3, Sources: []string{}}}
+	for range d.UintUpTo(uint64(len(modules))) {
+		if id := d.UintUpTo(uint64(len(modules)) - 1); d.Err == nil {
 			out.Map.Sources = append(out.Map.Sources, modules[id])
 		}
 	}
-	out.Map.Names = d.strings(source.MaxNames)
-	out.Map.Mappings = d.string()
+	out.Map.Names = d.Strings(source.MaxNames)
+	out.Map.Mappings = d.String()
 	if strings.IndexFunc(out.Map.Mappings, notOfMappings) >= 0 {
-		d.fail("mappings of other characters than those of a source map")
+		d.Fail("mappings of other characters than those of a source map")
 	}
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	// What is too large was to be said, not sent.
 	if err := out.Fits(job); err != nil {
-		return nil, violation("%v", err)
+		return nil, wire.Violation("%v", err)
 	}
 	return out, nil
 }
@@ -179,14 +183,14 @@ func encodeProblem(err error, ids map[string]uint64) []byte {
 	)
 	switch {
 	case errors.As(err, &compile):
-		b := putUint(putUint(nil, problemCompile), ids[compile.File])
-		b = putUint(putUint(b, uint64(max(compile.Line, 0))), uint64(max(compile.Column, 0)))
-		return putString(b, shorten(compile.Message))
+		b := wire.PutUint(wire.PutUint(nil, problemCompile), ids[compile.File])
+		b = wire.PutUint(wire.PutUint(b, uint64(max(compile.Line, 0))), uint64(max(compile.Column, 0)))
+		return wire.PutString(b, shorten(compile.Message))
 	case errors.As(err, &script):
-		b := putString(putUint(nil, problemScript), shorten(script.Message))
-		return putString(putString(b, shorten(script.Stack)), shorten(script.Frame))
+		b := wire.PutString(wire.PutUint(nil, problemScript), shorten(script.Message))
+		return wire.PutString(wire.PutString(b, shorten(script.Stack)), shorten(script.Frame))
 	default:
-		return putString(putUint(nil, problemOther), shorten(err.Error()))
+		return wire.PutString(wire.PutUint(nil, problemOther), shorten(err.Error()))
 	}
 }
 
@@ -197,12 +201,12 @@ func shorten(text string) string {
 // decodeProblem returns the error of a process that was given these modules, as
 // the same type that it was there; violations come apart from it.
 func decodeProblem(payload []byte, modules []string) (problem, violated error) {
-	d := &decoder{rest: payload}
-	switch d.uint(problems - 1) {
+	d := &decoder{wire.Decoder{Rest: payload}}
+	switch d.UintUpTo(problems - 1) {
 	case problemCompile:
-		file := d.uint(uint64(len(modules)) - 1)
-		e := &source.CompileError{Line: int(d.uint(maxPlace)), Column: int(d.uint(maxPlace)), Message: d.text()}
-		if d.err == nil {
+		file := d.UintUpTo(uint64(len(modules)) - 1)
+		e := &source.CompileError{Line: int(d.UintUpTo(maxPlace)), Column: int(d.UintUpTo(maxPlace)), Message: d.text()}
+		if d.Err == nil {
 			e.File = modules[file]
 		}
 		problem = e
@@ -211,14 +215,14 @@ func decodeProblem(payload []byte, modules []string) (problem, violated error) {
 	case problemOther:
 		problem = errors.New(d.text())
 	}
-	return problem, d.end()
+	return problem, d.End()
 }
 
 // text reads what is shown to people: answers and logs take it as it is.
 func (d *decoder) text() string {
-	s := d.string()
+	s := d.String()
 	if len(s) > maxText {
-		d.fail("message too long")
+		d.Fail("message too long")
 	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' && r != '\t' {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
 
 // resolvers is how many imports of one job are looked for at a time.
@@ -36,9 +37,8 @@ type session struct {
 }
 
 // bundle has the process do a job, and kills it; its end is awaited by close.
-// Besides what is wrong with the
-// code, the error is errNotBegun, errDied, errTimeout, a violation of the
-// protocol, or ctx's.
+// Besides what is wrong with the code, the error is errNotBegun, errDied,
+// errTimeout, a violation of the protocol, or ctx's.
 func (w *worker) bundle(ctx context.Context, job *source.Job, options *Options) (*source.Output, error) {
 	s := &session{
 		worker: w,
@@ -66,6 +66,10 @@ func (w *worker) bundle(ctx context.Context, job *source.Job, options *Options) 
 	s.more.Broadcast()
 	s.mu.Unlock()
 	s.wg.Wait()
+	if ctx.Err() != nil {
+		// Imports end with ctx too, and the process may have blamed the code.
+		return nil, context.Cause(ctx)
+	}
 	return out, err
 }
 
@@ -77,12 +81,12 @@ func (s *session) serve() (*source.Output, error) {
 			return nil, s.broken(err)
 		}
 		if !s.begun && k != frameBegun {
-			return nil, violation("frame of kind %d before the job has begun", k)
+			return nil, wire.Violation("frame of kind %d before the job has begun", k)
 		}
 		switch k {
 		case frameBegun:
 			if s.begun {
-				return nil, violation("the job begins twice")
+				return nil, wire.Violation("the job begins twice")
 			}
 			s.begun = true
 		case frameResolve:
@@ -102,7 +106,7 @@ func (s *session) serve() (*source.Output, error) {
 			}
 			return nil, problem
 		default:
-			return nil, violation("frame of kind %d", k)
+			return nil, wire.Violation("frame of kind %d", k)
 		}
 	}
 }
@@ -133,9 +137,9 @@ func (s *session) ask(m resolveMessage) error {
 	s.bytes += len(m.text)
 	switch {
 	case m.importer >= uint64(len(names)):
-		return violation("an import of a module that it was not given")
+		return wire.Violation("an import of a module that it was not given")
 	case len(m.text) > source.MaxSpecifier, s.asked > source.MaxImports, s.bytes > source.MaxSpecifierBytes:
-		return violation("too many imports")
+		return wire.Violation("too many imports")
 	}
 	s.clock.pause()
 	s.wg.Go(func() {

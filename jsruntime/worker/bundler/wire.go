@@ -4,12 +4,10 @@ package bundler
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"io"
 	"slices"
 
-	"golang.org/x/sys/unix"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
 
 // version is that of the protocol. Both ends are the same binary, so it only
@@ -34,13 +32,6 @@ const (
 	frameKinds
 )
 
-// errProtocol reports a peer that does not keep to the protocol.
-var errProtocol = errors.New("protocol violation")
-
-func violation(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errProtocol, fmt.Sprintf(format, args...))
-}
-
 // conn reads and writes frames on a blocking descriptor. One goroutine may
 // read while another writes.
 type conn struct {
@@ -63,7 +54,7 @@ func (c *conn) read() (frameKind, []byte, error) {
 	}
 	size, k := binary.LittleEndian.Uint32(c.buffer), frameKind(c.buffer[4])
 	if size > c.limit(k) {
-		return 0, nil, violation("frame of kind %d and %d bytes", k, size)
+		return 0, nil, wire.Violation("frame of kind %d and %d bytes", k, size)
 	}
 	end := headerSize + int(size)
 	if err := c.need(end); err != nil {
@@ -96,19 +87,9 @@ func (c *conn) fill() error {
 	if cap(c.buffer)-len(c.buffer) < readSize/2 {
 		c.buffer = slices.Grow(c.buffer, readSize)
 	}
-	for {
-		n, err := unix.Read(c.fd, c.buffer[len(c.buffer):cap(c.buffer)])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return fmt.Errorf("reading from the socket: %w", err)
-		case n == 0:
-			return io.EOF
-		}
-		c.buffer = c.buffer[:len(c.buffer)+n]
-		return nil
-	}
+	n, err := wire.Read(c.fd, c.buffer[len(c.buffer):cap(c.buffer)])
+	c.buffer = c.buffer[:len(c.buffer)+n]
+	return err
 }
 
 // frame returns a frame as it is written.
@@ -118,16 +99,4 @@ func frame(k frameKind, payload []byte) []byte {
 	return append(append(b, byte(k)), payload...)
 }
 
-func (c *conn) write(b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Write(c.fd, b)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("writing to the socket: %w", err)
-		}
-		b = b[n:]
-	}
-	return nil
-}
+func (c *conn) write(b []byte) error { return wire.Write(c.fd, b) }

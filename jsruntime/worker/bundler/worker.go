@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
@@ -51,7 +52,7 @@ func start(ctx context.Context, kind string, options *Options) (*worker, error) 
 	defer timer.Stop()
 	k, payload, err := w.conn.read()
 	if err == nil && (k != frameReady || len(payload) != 1 || payload[0] != version) {
-		err = violation("frame of kind %d instead of its version", k)
+		err = wire.Violation("frame of kind %d instead of its version", k)
 	}
 	if err != nil {
 		if isEnd(err) {

@@ -25,10 +25,10 @@ const (
 	// to open any.
 	maxFDs = 16
 
-	// gcPercent lets the heap grow to three times what is live before it is
+	// gcPercent lets the heap grow to five times what is live before it is
 	// collected, as collecting less often is most of what a worker gains in
 	// speed. The aim for memory takes over where that would be too much.
-	gcPercent = 200
+	gcPercent = 400
 )
 
 // aimFor tells the collector how much memory is there, above what the process
