@@ -50,6 +50,12 @@ type Options struct {
 	// while a program is being loaded. Nil: nobody is told.
 	Stuck func(req *Request)
 
+	// CPUTime returns how much CPU time the process has taken. A turn is over its
+	// limit when both the clock and that time say so: a process that does not get
+	// the CPU is not to blame. Default: the system's, or the time of Clock, if
+	// there is one.
+	CPUTime func() time.Duration
+
 	Clock    Clock       // default: the system's
 	Logger   *zap.Logger // default: none
 	Observer Observer    // default: none
@@ -118,6 +124,9 @@ func NewEngine(options Options) *Engine {
 	setDefault(&options.RecycleAfter, 1000)
 	setDefault(&options.IdleTimeout, 5*time.Minute)
 	setDefault(&options.MemoryBudget, availableMemory()/2)
+	if options.CPUTime == nil && options.Clock == nil {
+		options.CPUTime = processCPUTime
+	}
 	setDefault[Clock](&options.Clock, systemClock{})
 	e := &Engine{
 		options:    options,

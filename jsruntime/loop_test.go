@@ -173,6 +173,18 @@ func TestTimeLimits(t *testing.T) {
 	}
 }
 
+// A process that does not get the CPU is not the fault of its scripts: their
+// turns are only bounded by the request's whole time then.
+func TestTurnsThatDoNotGetTheCPU(t *testing.T) {
+	b := newBench(t, jsruntime.Options{CPUTime: func() time.Duration { return time.Minute }})
+	spec := b.spec(`module.exports = cb => { for (;;); }`, jsruntime.SpecOptions{
+		Limits: webtask.Limits{CPUTime: time.Nanosecond, Timeout: 50 * time.Millisecond},
+	})
+	if failure := fails[*jsruntime.LimitError](b, spec, request(newHost())); failure.Limit != "timeout" {
+		t.Errorf("got %+v", failure)
+	}
+}
+
 // An interrupt that came late must not hit the next request: many handlers
 // end just about when the watchdog fires.
 func TestInterruptsHitOnlyTheirTurn(t *testing.T) {

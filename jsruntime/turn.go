@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/dop251/goja"
 	"go.uber.org/zap"
@@ -28,9 +29,11 @@ type turn struct {
 
 	slotless bool // it gave up its CPU slot and got none again
 
-	// seen and since are the watchdog's: the turn it saw last, and when first.
-	seen  uint64
-	since int64
+	// These are the watchdog's: the turn it saw last, when first, and the CPU
+	// time of the process then.
+	seen     uint64
+	since    int64
+	sinceCPU time.Duration
 }
 
 const (

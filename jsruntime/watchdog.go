@@ -139,6 +139,8 @@ func (w *watchdog) tick() (busy bool) {
 
 // scan interrupts the turns that are over their limits.
 func (w *watchdog) scan(now int64) (busy bool) {
+	var cpu time.Duration
+	measured := false
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, iso := range w.isolates {
@@ -148,19 +150,23 @@ func (w *watchdog) scan(now int64) (busy bool) {
 			continue
 		}
 		busy = true
-		if word != t.seen {
-			t.seen, t.since = word, now
+		if !measured {
+			cpu, measured = w.cpuTime(now), true
 		}
+		if word != t.seen {
+			t.seen, t.since, t.sinceCPU = word, now, cpu
+		}
+		took := min(time.Duration(now-t.since), cpu-t.sinceCPU)
 		if word%turnPhases != turnRunning {
-			if stuck := w.engine.options.Stuck; stuck != nil && now-t.since >= int64(stuckAfter) {
-				t.since = now
+			if stuck := w.engine.options.Stuck; stuck != nil && took >= stuckAfter {
+				t.since, t.sinceCPU = now, cpu
 				stuck(t.request.Load())
 			}
 			continue
 		}
 		deadline := t.deadline.Load()
 		switch {
-		case now-t.since >= t.cpuLimit:
+		case took >= time.Duration(t.cpuLimit):
 			t.interrupt(word, iso.runtime, limitError("cpu_time", time.Duration(t.cpuLimit).String(), statusTimeout))
 		case deadline != 0 && now >= deadline:
 			t.interrupt(word, iso.runtime, limitError("timeout", time.Duration(t.wallLimit).String(), statusTimeout))
@@ -169,6 +175,14 @@ func (w *watchdog) scan(now int64) (busy bool) {
 		}
 	}
 	return busy
+}
+
+// cpuTime is the process's, or the time itself.
+func (w *watchdog) cpuTime(now int64) time.Duration {
+	if f := w.engine.options.CPUTime; f != nil {
+		return f()
+	}
+	return time.Duration(now)
 }
 
 // kickAll has all event loops look again.

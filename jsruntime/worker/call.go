@@ -38,9 +38,12 @@ type call struct {
 	cancel   context.CancelCauseFunc
 	answered bool // the head, or a failure, came
 	ended    bool
-	doneSent bool      // by the worker: nothing goes on there but perhaps the body
-	bodyOver bool      // of the response
-	endBy    time.Time // after the head and its body: until when it may go on; zero: not yet
+	doneSent bool          // by the worker: nothing goes on there but perhaps the body
+	bodyOver bool          // of the response
+	endBy    time.Time     // after the head and its body: until when it may go on; zero: not yet
+	late     time.Time     // the watch's: when it was found to go on after that
+	lateCPU  time.Duration // that the worker had taken by then
+	lateErr  error
 	body     *outbound // of the request, once the worker asked for it
 	reply    *inbound  // of the response
 	calls    map[uint32]*edgeCall
@@ -158,6 +161,7 @@ func (c *call) head(f frame) error {
 		c.mu.Unlock()
 		return wire.Violation("a second answer to request %d", c.number)
 	}
+	c.link.answers.Add(1)
 	if !c.ended { // else the caller has gone
 		if flags&responseStream != 0 {
 			c.touched.Store(true)

@@ -35,6 +35,7 @@ type liarProcess struct {
 	fd, other int
 	done      chan struct{}
 	once      sync.Once
+	cpu       *time.Duration // that it says it took; nil: nothing
 }
 
 func (p *liarProcess) FD() int               { return p.fd }
@@ -42,6 +43,15 @@ func (p *liarProcess) PID() int              { return 0 }
 func (p *liarProcess) Done() <-chan struct{} { return p.done }
 func (p *liarProcess) Close()                { unix.Close(p.fd) }
 func (p *liarProcess) Err() error            { return nil }
+func (p *liarProcess) Yield(bool) error      { return nil }
+
+// CPU is what a test says.
+func (p *liarProcess) CPU() (time.Duration, error) {
+	if p.cpu == nil {
+		return 0, errors.ErrUnsupported
+	}
+	return *p.cpu, nil
+}
 
 // Kill breaks the socket, as the end of a process does.
 func (p *liarProcess) Kill() {
@@ -53,11 +63,16 @@ func (p *liarProcess) Kill() {
 
 func newLiar(t testing.TB) *liar {
 	t.Helper()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	s, err := New(Options{Spares: -1, Grace: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Options{Spares: -1, Grace: time.Minute})
+	return liarOf(t, s)
+}
+
+func liarOf(t testing.TB, s *Supervisor) *liar {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -29,6 +30,9 @@ type link struct {
 	out   *frameWriter
 	ready chan struct{} // closed when the worker has answered the greeting
 	gone  chan struct{} // closed when it has ended and all was told
+
+	pace    pace          // the governor's
+	answers atomic.Uint64 // that the worker gave
 
 	sending sync.Mutex // programs and webtasks go out in order
 
@@ -54,6 +58,8 @@ type proc interface {
 	Kill()
 	Done() <-chan struct{}
 	Err() error
+	CPU() (time.Duration, error)
+	Yield(bool) error
 	Close()
 }
 
@@ -280,6 +286,9 @@ func (l *link) enter(c *call) {
 	l.last++
 	c.number = l.last
 	l.calls[c.number] = c
+	if len(l.calls) == 1 {
+		l.owner.wakeGovernor()
+	}
 	if l.last == 1<<32-1 || len(l.specs) >= maxSpecs {
 		l.retiring = true
 	}

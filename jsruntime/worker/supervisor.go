@@ -52,9 +52,10 @@ type Options struct {
 	// 5m.
 	IdleTimeout time.Duration
 
-	// Grace is how long after its limit a request may go on before its worker
-	// is killed; default 2s, since on a busy machine a worker that is niced may
-	// not even get to say that it has ended the request itself.
+	// Grace is how long after its limit a request may go on before its caller is
+	// told so; default 1s, since on a busy machine a worker that is niced may not
+	// even get to say that it has ended the request itself. It is killed when it
+	// has taken as much CPU time again, or after five times as long.
 	Grace time.Duration
 
 	// QueueLength and QueueWait are those of jsruntime.Options, per worker.
@@ -81,6 +82,7 @@ type Supervisor struct {
 	stop    chan struct{}
 	owned   sync.WaitGroup
 	want    chan struct{} // a spare was taken
+	begun   chan struct{} // a worker that had no requests has one
 
 	mu         sync.Mutex
 	closed     bool
@@ -99,21 +101,7 @@ type entry struct {
 
 // New returns a Supervisor that runs until Close.
 func New(options Options) (*Supervisor, error) {
-	options.Memory = cmp.Or(options.Memory, 128<<20)
-	options.MaxWorkers = cmp.Or(options.MaxWorkers, 100)
-	options.Spares = cmp.Or(options.Spares, 1)
-	options.IdleTimeout = cmp.Or(options.IdleTimeout, 5*time.Minute)
-	options.Grace = cmp.Or(options.Grace, 2*time.Second)
-	if options.Observer == nil {
-		options.Observer = nobody{}
-	}
-	if options.Logger == nil {
-		options.Logger = zap.NewNop()
-	}
-	s := &Supervisor{
-		options: options, now: time.Now, stop: make(chan struct{}), want: make(chan struct{}, 1),
-		workers: make(map[key]*entry), links: make(map[*link]struct{}), quarantine: make(map[string]*record),
-	}
+	s := unstarted(options)
 	layers, err := process.Layers()
 	if err != nil {
 		return nil, fmt.Errorf("worker processes cannot be started: %w", err)
@@ -126,7 +114,27 @@ func New(options Options) (*Supervisor, error) {
 	s.layers = layers
 	s.owned.Go(s.keepSpares)
 	s.owned.Go(s.watch)
+	s.owned.Go(s.govern)
 	return s, nil
+}
+
+// unstarted returns a Supervisor that does nothing by itself.
+func unstarted(options Options) *Supervisor {
+	options.Memory = cmp.Or(options.Memory, 128<<20)
+	options.MaxWorkers = cmp.Or(options.MaxWorkers, 100)
+	options.Spares = cmp.Or(options.Spares, 1)
+	options.IdleTimeout = cmp.Or(options.IdleTimeout, 5*time.Minute)
+	options.Grace = cmp.Or(options.Grace, time.Second)
+	if options.Observer == nil {
+		options.Observer = nobody{}
+	}
+	if options.Logger == nil {
+		options.Logger = zap.NewNop()
+	}
+	return &Supervisor{
+		options: options, now: time.Now, stop: make(chan struct{}), want: make(chan struct{}, 1), begun: make(chan struct{}, 1),
+		workers: make(map[key]*entry), links: make(map[*link]struct{}), quarantine: make(map[string]*record),
+	}
 }
 
 // nobody is an Observer.
@@ -319,10 +327,19 @@ func (s *Supervisor) Stats() []jsruntime.PoolStats {
 	return all
 }
 
-// Flush discards isolates as jsruntime.Engine.Flush does.
+// Flush discards isolates as jsruntime.Engine.Flush does. Without a key, the
+// workers that held them end too, once their requests are done.
 func (s *Supervisor) Flush(container, key string) (flushed int) {
 	for _, answer := range s.askAll(control{Flush: true, Container: container, Key: key}) {
 		flushed += answer.Flushed
+	}
+	if key == "" {
+		for _, l := range s.all() {
+			if container == "" || l.key.container == container {
+				l.retire()
+				s.retire(l)
+			}
+		}
 	}
 	return flushed
 }

@@ -28,36 +28,77 @@ func (s *Supervisor) watch() {
 		case <-tick.C:
 		}
 		for _, l := range s.all() {
-			if c, fault := l.overdue(); c != nil {
-				l.abort(c, fault, errOverdue)
-			} else if idle, ok := l.idle(); ok && idle >= s.options.IdleTimeout || l.retired() {
-				s.retire(l)
-				l.abort(nil, nil, errIdle)
-			}
+			s.tend(l)
+		}
+	}
+}
+
+// tend ends the worker of l if it has to.
+func (s *Supervisor) tend(l *link) {
+	c, first := l.overdue()
+	switch {
+	case first:
+		// It may only have been kept from the CPU, by others: its caller is
+		// answered, and others are served elsewhere, but it is not killed yet.
+		c.mu.Lock()
+		answered := c.answered
+		c.mu.Unlock()
+		if !answered {
+			c.finish(timeLimit(c.spec, true))
+		}
+		l.retire()
+		s.retire(l)
+	case c != nil:
+		l.abort(c, errOverdue, errOverdue)
+	default:
+		if idle, ok := l.idle(); ok && idle >= s.options.IdleTimeout || l.retired() {
+			s.retire(l)
+			l.abort(nil, nil, errIdle)
 		}
 	}
 }
 
 var errOverdue = errors.New("a request went on after its limit")
 
-// overdue returns a call that the worker should have ended by now, and the
-// limit that it ran into; nil: there is none.
-func (l *link) overdue() (*call, error) {
+// starvation is how many times its grace a worker has that does not get the
+// CPU, or does not want it: one that is stopped takes none.
+const starvation = 5
+
+// overdue returns a call that the worker should have ended by now: one that is
+// found so for the first time, or one that went on although the worker had its
+// grace since then, in CPU time. Nil: there is none.
+func (l *link) overdue() (late *call, first bool) {
 	now, grace := l.now(), l.owner.options.Grace
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range l.calls {
 		c.mu.Lock()
-		answered, endBy := c.answered, c.endBy
+		over := !c.answered && now.After(c.deadline.Add(grace)) || c.answered && !c.endBy.IsZero() && now.After(c.endBy)
 		c.mu.Unlock()
 		switch {
-		case !answered && now.After(c.deadline.Add(grace)):
-			return c, timeLimit(c.spec, true)
-		case answered && !endBy.IsZero() && now.After(endBy):
-			return c, errOverdue
+		case c.late.IsZero() && !over:
+		case c.late.IsZero():
+			c.late = now
+			// Where it cannot be read, time alone counts.
+			c.lateCPU, c.lateErr = l.proc.CPU()
+			return c, true
+		case now.Sub(c.late) < grace:
+		case now.Sub(c.late) >= starvation*grace || c.lateErr != nil:
+			return c, false
+		default:
+			if cpu, err := l.proc.CPU(); err != nil || cpu-c.lateCPU >= grace {
+				return c, false
+			}
 		}
 	}
-	return nil, nil
+	return nil, false
+}
+
+// retire has the worker take no new requests.
+func (l *link) retire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.retiring = true
 }
 
 // timeLimit is the error of a request that exceeded its whole time, or that of
@@ -154,6 +195,7 @@ func (s *Supervisor) takeSpare(k key) *process.Process {
 		case <-spare.Done():
 			spare.Close() // it died while it waited
 		default:
+			s.yield(spare, false)
 			return spare
 		}
 	}
@@ -194,6 +236,7 @@ func (s *Supervisor) startSpares() error {
 		if err != nil {
 			return err
 		}
+		s.yield(spare, true) // nobody waits for it
 		s.mu.Lock()
 		s.spares = append(s.spares, spare)
 		s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -233,6 +234,36 @@ func TestCancel(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// Flushing a container ends its workers, and no other's.
+func TestFlush(t *testing.T) {
+	b := newBench(t, worker.Options{})
+	spec := func(container string) *jsruntime.Spec {
+		return b.spec(`let n = 0; module.exports = (cb) => cb(null, ++n)`, jsruntime.SpecOptions{Container: container})
+	}
+	ours, others := spec("ours"), spec("others")
+	count := func(spec *jsruntime.Spec, want string) {
+		t.Helper()
+		if got, _, err := b.do(spec, &host{}); err != nil || got != want {
+			t.Errorf("got %q, %v; want %s", got, err, want)
+		}
+	}
+	count(ours, "1")
+	count(others, "1")
+	if n := b.supervisor.Flush("ours", ours.Key); n != 1 {
+		t.Errorf("%d isolates of one key were flushed", n)
+	}
+	count(ours, "1")
+	count(ours, "2")
+	if n := b.supervisor.Flush("ours", ""); n != 1 {
+		t.Errorf("%d isolates of one container were flushed", n)
+	}
+	for len(b.supervisor.Stats()) != 1 {
+		runtime.Gosched() // its worker ends at the next look after it
+	}
+	count(ours, "1")
+	count(others, "2")
 }
 
 func BenchmarkHello(b *testing.B) {

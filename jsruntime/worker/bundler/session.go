@@ -15,6 +15,10 @@ import (
 // resolvers is how many imports of one job are looked for at a time.
 const resolvers = 32
 
+// yieldAfter is how long a process may bundle before it yields the CPU to what is
+// done sooner. Most code takes less.
+const yieldAfter = 100 * time.Millisecond
+
 // session is one job of a process: the edge's side of it.
 type session struct {
 	*worker
@@ -53,6 +57,8 @@ func (w *worker) bundle(ctx context.Context, job *source.Job, options *Options) 
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	defer context.AfterFunc(ctx, func() { w.kill(context.Cause(ctx)) })()
 	s.clock.start(options.Timeout, func() { w.kill(errTimeout) })
+	patience := time.AfterFunc(yieldAfter, func() { _ = w.process.YieldForGood() })
+	defer patience.Stop()
 	s.send(frame(frameJob, encodeJob(job, options.Memory)))
 	s.wg.Go(s.write)
 

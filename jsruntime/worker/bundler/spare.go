@@ -20,10 +20,11 @@ const (
 func (p *Pool) take(ctx context.Context) (*worker, error) {
 	select {
 	case w := <-p.spare:
+		_ = w.process.Yield(false)
 		return w, nil
 	default:
 	}
-	w, err := start(ctx, p.kind, &p.options)
+	w, err := start(ctx, p.kind, &p.options, false)
 	if err != nil {
 		return nil, fmt.Errorf("starting a bundler: %w", err)
 	}
@@ -41,7 +42,7 @@ func (p *Pool) wantSpare() {
 func (p *Pool) keepSpare() {
 	pause := firstPause
 	for p.ctx.Err() == nil {
-		w, err := start(p.ctx, p.kind, &p.options)
+		w, err := start(p.ctx, p.kind, &p.options, true)
 		if err == nil && p.offer(w) {
 			pause = firstPause
 			continue

@@ -39,11 +39,15 @@ type worker struct {
 	cause  error // why it was killed
 }
 
-// start starts a process and waits until it can be used.
-func start(ctx context.Context, kind string, options *Options) (*worker, error) {
+// start starts a process and waits until it can be used. One for which nobody
+// waits otherwise yields the CPU.
+func start(ctx context.Context, kind string, options *Options, yields bool) (*worker, error) {
 	p, err := process.Start(process.Options{Kind: kind, Memory: options.Memory, Strict: options.Strict})
 	if err != nil {
 		return nil, err
+	}
+	if yields {
+		_ = p.Yield(true) // else it takes its share
 	}
 	w := &worker{process: p}
 	w.conn = newConn(p.FD(), w.limit)

@@ -35,6 +35,7 @@ type forkThread struct {
 	work     chan func()
 	privs    error // of no_new_privs
 	priority error
+	nice     int32
 }
 
 var forker = sync.OnceValue(func() *forkThread {
@@ -75,7 +76,8 @@ func (t *forkThread) prepare() {
 	// With which 0 this thread is meant, not the process.
 	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // 20 − nice
 	if err == nil {
-		err = unix.Setpriority(unix.PRIO_PROCESS, 0, min(20-own+niceness, 19))
+		t.nice = int32(min(20-own+niceness, 19))
+		err = unix.Setpriority(unix.PRIO_PROCESS, 0, int(t.nice))
 	}
 	t.priority = err
 }
