@@ -6,7 +6,7 @@ export GO TAGS
 
 .DEFAULT_GOAL := help
 
-.PHONY: run build xcaddy test bench faults attacks fuzz lint clean help
+.PHONY: run build xcaddy test bench faults attacks soak fuzz lint clean help
 
 run: ## build, and serve Caddyfile.example on http://localhost:8080
 	@scripts/run.sh
@@ -31,6 +31,9 @@ faults: ## the fault tests at full length (the reload test runs for 60 s)
 
 attacks: ## the whole attack suite, in each isolation mode and as each user
 	@scripts/attacks.sh
+
+soak: ## attackers, victims and reloads for SOAK (default 30m): nothing grows
+	@SOAK=$${SOAK:-30m} $(GO) test -count=1 -v -timeout 8h -run '^TestSoak$$' ./tests/attacks
 
 fuzz: ## every fuzz target for FUZZTIME (default 10m) each
 	@scripts/fuzz.sh

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -148,6 +149,9 @@ func (st *stage) judge(v *verdict, answer *got, err error) {
 	case errors.Is(err, context.DeadlineExceeded):
 		v.problem("no answer within %v", patience)
 		return
+	case st.lost(err):
+		v.ended = true
+		return
 	case err != nil:
 		// A server may refuse a request by closing its connection, but only
 		// one that is too large for it.
@@ -172,6 +176,12 @@ func (st *stage) judge(v *verdict, answer *got, err error) {
 		v.problem("the answer shows a path of the host: %.500q", shown)
 	}
 	st.judgeHeader(v, answer.header)
+}
+
+// unconnected reports an error as a reload of Caddy may cause, in which a
+// connection that nobody has accepted yet is lost.
+func unconnected(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, io.EOF)
 }
 
 // late reports an answer that says that the machine was busy: whatever was

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,6 +116,9 @@ type stage struct {
 	routes  string // of the Caddyfile, for attacks that need one
 	renewed int    // times
 	crowded bool   // several attack at once, so that each may run out of time
+
+	reloading   bool         // all the time, so that connections may be lost
+	unconnected atomic.Int64 // which were
 }
 
 // caddyfile is the stage's; n makes it differ from others.

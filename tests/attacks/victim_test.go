@@ -19,6 +19,7 @@ type witness struct {
 	file   string
 	cookie string
 	want   string // what the victim answers
+	lost   func(error) bool
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -33,7 +34,7 @@ func (st *stage) observe(rate int) *witness {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &witness{
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: time.Minute},
-		page:   st.srv.URL + "/victim", file: st.srv.URL + "/still.txt", cookie: st.victim, stop: cancel,
+		page:   st.srv.URL + "/victim", file: st.srv.URL + "/still.txt", cookie: st.victim, stop: cancel, lost: st.lost,
 		want: fmt.Sprintf(`{"secret":%d,"note":%d,"config":%d}`,
 			len(st.canaries.made["secret"]), len(st.canaries.made["session"]), len(st.canaries.made["config"])),
 	}
@@ -59,7 +60,7 @@ func (w *witness) schedule(ctx context.Context, every time.Duration) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.took = append(w.took, time.Since(at))
-			if err != nil && len(w.failed) < 20 {
+			if err != nil && !w.lost(err) && len(w.failed) < 20 {
 				w.failed = append(w.failed, err.Error())
 			}
 		})
@@ -89,6 +90,15 @@ func (w *witness) ask(file bool) error {
 		return fmt.Errorf("GET %s: %s %.300q", url, resp.Status, body)
 	}
 	return nil
+}
+
+// lost reports, and counts, an error that a reload of Caddy may cause.
+func (st *stage) lost(err error) bool {
+	if !st.reloading || !unconnected(err) {
+		return false
+	}
+	st.unconnected.Add(1)
+	return true
 }
 
 // sight is what a witness saw.

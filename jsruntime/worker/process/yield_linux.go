@@ -29,7 +29,7 @@ func (p *Process) Yield(yields bool) error {
 	return p.schedule(unix.SCHED_NORMAL)
 }
 
-var errNoReturn = fmt.Errorf("worker process: yielding: run the edge as root, or allow its user a niceness of %d (RLIMIT_NICE, LimitNICE= of systemd)", niceness)
+var errNoReturn = fmt.Errorf("worker process: yielding: run the edge as root, or allow its user a niceness of %d (RLIMIT_NICE, LimitNICE=+%[1]d of systemd)", niceness)
 
 // YieldForGood is Yield for a process that has nothing else to do afterwards.
 func (p *Process) YieldForGood() error { return p.schedule(unix.SCHED_IDLE) }
