@@ -26,6 +26,8 @@ func TestJavaScript(t *testing.T) {
 		`Buffer.from(new Uint8Array([1, 2]).buffer, 1).length`:                                                                                            `1`,
 		`(() => { globalThis.Buffer = 5; return Buffer })()`:                                                                                              `5`,
 		`Object.keys(globalThis).includes('Buffer')`:                                                                                                      `false`,
+		// whose memory was transferred
+		`(() => { const b = new Buffer(new ArrayBuffer(65536), 8), seen = []; structuredClone(1, { transfer: [b.buffer] }); for (const f of [() => b.toString('hex'), () => Buffer.from(b).length, () => res.write(b)]) { try { seen.push(f()) } catch (e) { seen.push(e.name) } } return seen })()`: `["","TypeError","TypeError"]`,
 		// EventEmitter, by way of req
 		`(() => { const seen = []; req.on('x', (a, b) => seen.push(a + b)).once('x', () => seen.push('once')).prependListener('x', () => seen.push('first')); req.emit('x', 1, 2); req.emit('x', 3, 4); return [seen, req.emit('nobody'), req.eventNames()] })()`:                                             `[["first",3,"once","first",7],false,["x"]]`,
 		`(() => { const f = () => {}; req.on('x', f).on('x', f); req.off('x', f); const one = req.listenerCount('x'); req.removeAllListeners('x'); return [one, req.listenerCount('x'), req.listeners('x')] })()`:                                                                                             `[1,0,[]]`,

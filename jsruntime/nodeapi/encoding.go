@@ -10,6 +10,8 @@ import (
 
 	"github.com/dop251/goja"
 	"golang.org/x/text/encoding/unicode"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime"
 )
 
 // encode is native.encode(text, encoding): an ArrayBuffer. What is not hex or
@@ -125,13 +127,16 @@ func (r *realm) latin1(s string) goja.Value {
 	return r.rt.ToValue(s)
 }
 
-// bytes returns those of a Uint8Array or ArrayBuffer, not a copy.
+// bytes returns those of a Uint8Array or ArrayBuffer, not a copy, or throws a
+// TypeError when the buffer is detached.
 func (r *realm) bytes(v goja.Value) []byte {
 	switch v.ExportType() {
-	case bytesType:
-		return v.Export().([]byte)
-	case arrayBufferType:
-		return v.Export().(goja.ArrayBuffer).Bytes()
+	case bytesType, arrayBufferType:
+		data, attached := jsruntime.BufferBytes(r.rt, v.(*goja.Object))
+		if !attached {
+			panic(r.iso.NewTypeError("the ArrayBuffer is detached: its content was transferred"))
+		}
+		return data
 	}
 	return nil
 }

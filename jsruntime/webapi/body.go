@@ -228,7 +228,9 @@ func (g *gatherer) again() {
 // is none: a body's chunks must be Uint8Array.
 func (r *realm) chunkBytes(v goja.Value) (data []byte, thrown goja.Value) {
 	if o := toObject(v); o != nil && typedArrayNames[o.ExportType()] == "Uint8Array" {
-		data, _ = r.bufferSource(o)
+		if exception := r.rt.Try(func() { data, _ = r.bufferSource(o) }); exception != nil {
+			return nil, exception.Value()
+		}
 		return data, nil
 	}
 	return nil, r.rt.NewTypeError("a chunk of a body must be a Uint8Array, not %s; encode text with TextEncoder", describe(v))

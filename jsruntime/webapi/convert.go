@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/dop251/goja"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime"
 )
 
 // toString converts v to a USVString: a string without lone surrogates.
@@ -142,14 +144,16 @@ func (r *realm) toNumber(v goja.Value) float64 {
 }
 
 // bufferSource returns the bytes of an ArrayBuffer or a view of one, without
-// copying them; ok is false for any other value.
+// copying them, or throws a TypeError when the buffer is detached; ok is false
+// for any other value.
 func (r *realm) bufferSource(v goja.Value) (data []byte, ok bool) {
 	o := toObject(v)
 	if o == nil || !r.isBufferSource(o) {
 		return nil, false
 	}
-	if err := r.rt.ExportTo(o, &data); err != nil {
-		panic(r.rt.NewTypeError("the buffer cannot be read: %s", err.Error()))
+	data, attached := jsruntime.BufferBytes(r.rt, o)
+	if !attached {
+		panic(r.rt.NewTypeError("the ArrayBuffer is detached: its content was transferred"))
 	}
 	return data, true
 }
@@ -173,9 +177,9 @@ func (r *realm) isDataView(o *goja.Object) bool {
 }
 
 // ownsBuffer tells a DataView from an object that merely inherits from one:
-// the accessor throws for the latter.
+// the accessor throws for the latter. Others throw for a detached buffer too.
 func ownsBuffer(r *realm, o *goja.Object) bool {
-	return r.rt.Try(func() { o.Get("byteLength") }) == nil
+	return r.rt.Try(func() { o.Get("buffer") }) == nil
 }
 
 // sequence calls f for each item of an iterable.

@@ -9,6 +9,8 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/transform"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime"
 )
 
 // textEncoder is the state of a TextEncoder (Encoding §7.2): it has none.
@@ -39,7 +41,7 @@ func encodeInto(r *realm, _ *textEncoder, call goja.FunctionCall) goja.Value {
 	if target == nil || typedArrayNames[target.ExportType()] != "Uint8Array" {
 		panic(r.rt.NewTypeError("TextEncoder.encodeInto: the second argument must be a Uint8Array"))
 	}
-	dst, _ := r.bufferSource(target)
+	dst, _ := jsruntime.BufferBytes(r.rt, target) // nothing fits into a detached one
 	read, written := 0, 0
 	for _, c := range source {
 		n := utf8.RuneLen(c)
