@@ -222,7 +222,7 @@ func (s *serverConfig) integrity(ctx context.Context, ref webtask.CodeRef) (stri
 	if err != nil {
 		return "", err
 	}
-	bundle, err := loader.Load(ctx, ref, "", s.app.Limits)
+	bundle, err := loader.Load(ctx, "", ref, "", s.app.Limits)
 	if err != nil {
 		return "", err
 	}

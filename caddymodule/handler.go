@@ -318,7 +318,7 @@ func (a *App) warm(ctx context.Context) {
 		}
 		// The loader logs what is wrong with a file, code frame and all. The
 		// site starts nevertheless: one task's mistake is no reason to be down.
-		if _, err := a.loader.Load(ctx, h.ref, h.Integrity, a.Limits); err != nil {
+		if _, err := a.loader.Load(ctx, h.bound.Load().route.Task.Container, h.ref, h.Integrity, a.Limits); err != nil {
 			a.logger.Error("code of a webtask cannot be run yet", append(edge.RouteFields(h.bound.Load().route), zap.Error(err))...)
 		}
 	}

@@ -103,7 +103,7 @@ func (e *Edge) newPlan(task *webtask.Task, route *Route) (*plan, error) {
 // spec returns how to run the plan's code at its latest good version. The warm
 // way is the loader's look at its cache and one comparison.
 func (e *Edge) spec(ctx context.Context, p *plan) (*jsruntime.Spec, error) {
-	bundle, err := e.opts.Loader.Load(ctx, p.task.Code, p.task.Integrity, p.task.Limits)
+	bundle, err := e.opts.Loader.Load(ctx, p.task.Container, p.task.Code, p.task.Integrity, p.task.Limits)
 	if err != nil {
 		return nil, err
 	}

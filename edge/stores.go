@@ -48,7 +48,7 @@ type RateWindow = webtask.RateWindow
 
 // Loader loads code; *source.Loader is one.
 type Loader interface {
-	Load(ctx context.Context, ref webtask.CodeRef, integrity string, limits webtask.Limits) (*source.Bundle, error)
+	Load(ctx context.Context, container string, ref webtask.CodeRef, integrity string, limits webtask.Limits) (*source.Bundle, error)
 }
 
 // Runner compiles and runs scripts. The engine of package jsruntime is one, in

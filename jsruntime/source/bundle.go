@@ -24,9 +24,10 @@ type build struct {
 	failure error              // the first error that is not about the code's text
 }
 
-// build turns the entry of an origin and all it imports into one script. ctx
-// bounds the fetching; how long bundling may take is up to the bundler.
-func (l *Loader) build(ctx context.Context, o origin) (*Bundle, error) {
+// build turns the entry of an origin and all it imports into one script, for a
+// container. ctx bounds the fetching; how long bundling may take is up to the
+// bundler.
+func (l *Loader) build(ctx context.Context, container string, o origin) (*Bundle, error) {
 	entry, err := o.entry(ctx)
 	if err != nil {
 		return nil, err
@@ -34,19 +35,20 @@ func (l *Loader) build(ctx context.Context, o origin) (*Bundle, error) {
 	b := &build{
 		ctx:     ctx,
 		origin:  o,
-		turn:    &turn{ctx: ctx, bundlers: l.bundlers, name: entry.Name},
+		turn:    &turn{ctx: ctx, bundlers: l.bundlers, container: container, name: entry.Name},
 		modules: map[string]*module{entry.Name: entry},
 	}
 	defer b.turn.end()
 	_, isInline := o.(*inline)
 	out, err := l.bundler.Bundle(l.ctx, &Job{
-		Entry:    &entry.Module,
-		Inline:   isInline,
-		External: l.external,
-		MaxCode:  4*l.codeSize + 1<<20,
-		MaxMap:   8*l.codeSize + 2<<20,
-		Resolve:  b.resolve,
-		Begin:    b.turn.begin,
+		Entry:     &entry.Module,
+		Container: container,
+		Inline:    isInline,
+		External:  l.external,
+		MaxCode:   4*l.codeSize + 1<<20,
+		MaxMap:    8*l.codeSize + 2<<20,
+		Resolve:   b.resolve,
+		Begin:     b.turn.begin,
 	})
 	b.mu.Lock()
 	defer b.mu.Unlock()

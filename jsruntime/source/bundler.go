@@ -21,11 +21,12 @@ type Bundler interface {
 
 // Job is what a Bundler is to do, and the only way by which it gets at files.
 type Job struct {
-	Entry    *Module
-	Inline   bool     // the entry may be a single expression
-	External []string // modules that are left to the runtime's require
-	MaxCode  int64    // bytes of Output.Code
-	MaxMap   int64    // bytes of what Output.Map holds
+	Entry     *Module
+	Container string   // whose code it is, or who asked first for what several share
+	Inline    bool     // the entry may be a single expression
+	External  []string // modules that are left to the runtime's require
+	MaxCode   int64    // bytes of Output.Code
+	MaxMap    int64    // bytes of what Output.Map holds
 
 	// Resolve returns the module that a specifier means within another, which
 	// is named as Resolve or Entry named it; nil says that the specifier is

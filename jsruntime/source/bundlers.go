@@ -2,42 +2,39 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/webtask-edge/caddy-webtask/jsruntime/internal/places"
 )
 
 // bundlers are the places of those that may use the processor for bundling. A
 // bundler is fast, but callers choose how much it is given to do, and a machine
-// that bundles for many at once answers nobody.
+// that bundles for many at once answers nobody. No container has more than half
+// of them.
 type bundlers struct {
-	places chan struct{}
+	places *places.Places
 	wait   time.Duration
 }
 
 func newBundlers(n int, wait time.Duration) *bundlers {
-	return &bundlers{make(chan struct{}, n), wait}
+	return &bundlers{places.New(n), wait}
 }
 
-func (b *bundlers) acquire(ctx context.Context, name string) error {
-	select {
-	case b.places <- struct{}{}:
-		return nil
-	default:
-	}
-	timer := time.NewTimer(b.wait)
-	defer timer.Stop()
-	select {
-	case b.places <- struct{}{}:
-		return nil
-	case <-timer.C:
+func (b *bundlers) acquire(ctx context.Context, container, name string) error {
+	err := b.places.Take(ctx, container, b.wait)
+	switch {
+	case errors.Is(err, places.ErrBusy):
 		return &BusyError{Name: name, Wait: b.wait}
-	case <-ctx.Done():
-		return &FetchError{URL: name, Err: context.Cause(ctx)}
+	case err != nil:
+		return &FetchError{URL: name, Err: err}
 	}
+	return nil
 }
 
-func (b *bundlers) release() { <-b.places }
+func (b *bundlers) release(container string) { b.places.Free(container) }
 
 // BusyError reports code that could not be bundled, for too many others are, or
 // since the machine lets no bundler start. It says nothing about the code.
@@ -59,9 +56,10 @@ func (e *BusyError) Error() string {
 // turn is the place of one run of the bundler. It is given up while the run
 // waits for an origin, which may take as long as it likes to answer.
 type turn struct {
-	ctx      context.Context
-	bundlers *bundlers
-	name     string // of the entry
+	ctx       context.Context
+	bundlers  *bundlers
+	container string
+	name      string // of the entry
 
 	mu      sync.Mutex
 	waiting int  // how many imports are being fetched
@@ -75,7 +73,7 @@ func (t *turn) begin() error {
 }
 
 func (t *turn) take() error {
-	if err := t.bundlers.acquire(t.ctx, t.name); err != nil {
+	if err := t.bundlers.acquire(t.ctx, t.container, t.name); err != nil {
 		return err
 	}
 	t.held = true
@@ -90,7 +88,7 @@ func (t *turn) end() {
 
 func (t *turn) give() {
 	if t.held {
-		t.bundlers.release()
+		t.bundlers.release(t.container)
 		t.held = false
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,10 +15,10 @@ import (
 // occupy takes the only place of a loader's bundlers.
 func occupy(t *testing.T, r *rig) (leave func()) {
 	t.Helper()
-	if err := r.bundlers.acquire(context.Background(), "another"); err != nil {
+	if err := r.bundlers.acquire(context.Background(), "another", "another.js"); err != nil {
 		t.Fatal(err)
 	}
-	return r.bundlers.release
+	return func() { r.bundlers.release("another") }
 }
 
 // TestBusyBundlers has code wait for a bundler that does not come free. It may
@@ -53,6 +54,38 @@ func TestBusyBundlers(t *testing.T) {
 	}
 }
 
+// recording is a Bundler that remembers whose code it is given.
+type recording struct{ containers []string }
+
+func (r *recording) Bundle(ctx context.Context, job *Job) (*Output, error) {
+	r.containers = append(r.containers, job.Container)
+	return InProcess{}.Bundle(ctx, job)
+}
+
+// TestBundlersOfOneContainer has a container occupy all that it may: others
+// find a bundler all the same, and code that it shares with them is there.
+func TestBundlersOfOneContainer(t *testing.T) {
+	bundler := &recording{}
+	r := newRig(t, Options{Bundlers: 2, BundleWait: time.Millisecond, Bundler: bundler})
+	if err := r.bundlers.acquire(context.Background(), "acme", "slow.js"); err != nil {
+		t.Fatal(err)
+	}
+	defer r.bundlers.release("acme")
+	ref := inlineRef("() => 1")
+	var busy *BusyError
+	if _, err := r.Load(context.Background(), "acme", ref, "", webtask.Limits{}); !errors.As(err, &busy) {
+		t.Errorf("another piece of its code: %v", err)
+	}
+	for _, container := range []string{"other", "acme"} {
+		if _, err := r.Load(context.Background(), container, ref, "", webtask.Limits{}); err != nil {
+			t.Errorf("%s: %v", container, err)
+		}
+	}
+	if got := strings.Join(bundler.containers, " "); got != "acme other" {
+		t.Errorf("bundled for %q, want for whoever asked first, each time", got)
+	}
+}
+
 // TestWaitForABundlerEnds gives up the wait with the request, and with the
 // loader.
 func TestWaitForABundlerEnds(t *testing.T) {
@@ -60,7 +93,7 @@ func TestWaitForABundlerEnds(t *testing.T) {
 	defer occupy(t, r)()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := r.Load(ctx, inlineRef("() => 1"), "", webtask.Limits{}); !errors.Is(err, context.Canceled) {
+	if _, err := r.Load(ctx, "acme", inlineRef("() => 1"), "", webtask.Limits{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a request that has ended gets %v", err)
 	}
 	if err := r.Close(); err != nil {
@@ -83,7 +116,7 @@ func TestSlowOriginsKeepNobody(t *testing.T) {
 	r := newRig(t, options)
 	slow := make(chan error)
 	go func() {
-		_, err := r.Load(context.Background(), s.ref("/a.js"), "", webtask.Limits{})
+		_, err := r.Load(context.Background(), "acme", s.ref("/a.js"), "", webtask.Limits{})
 		slow <- err
 	}()
 	<-asked
@@ -94,7 +127,5 @@ func TestSlowOriginsKeepNobody(t *testing.T) {
 	if err := <-slow; err != nil {
 		t.Error(err)
 	}
-	if n := len(r.bundlers.places); n != 0 {
-		t.Errorf("afterwards %d bundlers are busy", n)
-	}
+	occupy(t, r)() // it is free
 }

@@ -218,7 +218,7 @@ func TestFilesThatAreNone(t *testing.T) {
 
 func TestNarrowerCodeSize(t *testing.T) {
 	r := newRig(t, Options{})
-	_, err := r.Load(context.Background(), inlineRef("module.exports = () => 1"), "", webtask.Limits{CodeSize: 10})
+	_, err := r.Load(context.Background(), "acme", inlineRef("module.exports = () => 1"), "", webtask.Limits{CodeSize: 10})
 	var large *TooLargeError
 	if !errors.As(err, &large) || large.Limit != 10 {
 		t.Error(err)

@@ -63,8 +63,8 @@ func (l *Loader) entry(ref webtask.CodeRef) *entry {
 // refresh makes an attempt, or joins the one under way. With a usable state,
 // only the one that started the attempt waits for it, and for a URL not for
 // long; while an origin is down nobody does.
-func (l *Loader) refresh(ctx context.Context, e *entry, st *state) (*state, error) {
-	f, started, err := l.join(e)
+func (l *Loader) refresh(ctx context.Context, container string, e *entry, st *state) (*state, error) {
+	f, started, err := l.join(container, e)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +93,9 @@ func (l *Loader) refresh(ctx context.Context, e *entry, st *state) (*state, erro
 }
 
 // join returns the attempt under way, or starts one. It belongs to the loader,
-// not to the request that started it: that one may go, others wait.
-func (l *Loader) join(e *entry) (f *flight, started bool, err error) {
+// not to the request that started it: that one may go, others wait. Its place
+// among the bundlers counts for the container that started it.
+func (l *Loader) join(container string, e *entry) (f *flight, started bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.flight != nil {
@@ -112,11 +113,11 @@ func (l *Loader) join(e *entry) (f *flight, started bool, err error) {
 		return nil, false, ErrClosed
 	}
 	e.flight = f
-	l.wg.Go(func() { l.fly(e, f) })
+	l.wg.Go(func() { l.fly(container, e, f) })
 	return f, true, nil
 }
 
-func (l *Loader) fly(e *entry, f *flight) {
+func (l *Loader) fly(container string, e *entry, f *flight) {
 	old := e.state.Load()
 	if old == nil {
 		old = &state{}
@@ -126,11 +127,11 @@ func (l *Loader) fly(e *entry, f *flight) {
 	var due time.Time
 	switch e.ref.Kind {
 	case webtask.CodeURL:
-		f.state, due = l.loadURL(ctx, e.ref.Value, old)
+		f.state, due = l.loadURL(ctx, container, e.ref.Value, old)
 	case webtask.CodeFile:
-		f.state, due = l.loadFile(ctx, e.ref.Value, old)
+		f.state, due = l.loadFile(ctx, container, e.ref.Value, old)
 	case webtask.CodeInline:
-		f.state, due = l.loadInline(ctx, e.ref.Value)
+		f.state, due = l.loadInline(ctx, container, e.ref.Value)
 	default:
 		f.state = &state{err: fmt.Errorf("code reference of unknown kind %q", e.ref.Kind)}
 		due = l.clock().Add(failedFor)

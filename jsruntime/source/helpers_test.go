@@ -173,7 +173,7 @@ func newRig(t *testing.T, options Options) *rig {
 
 func (r *rig) load(t *testing.T, ref webtask.CodeRef) *Bundle {
 	t.Helper()
-	b, err := r.Load(context.Background(), ref, "", webtask.Limits{})
+	b, err := r.Load(context.Background(), "acme", ref, "", webtask.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func (r *rig) load(t *testing.T, ref webtask.CodeRef) *Bundle {
 
 func (r *rig) fail(t *testing.T, ref webtask.CodeRef) error {
 	t.Helper()
-	b, err := r.Load(context.Background(), ref, "", webtask.Limits{})
+	b, err := r.Load(context.Background(), "acme", ref, "", webtask.Limits{})
 	if err == nil {
 		t.Fatalf("loaded %s, want an error", b.Code)
 	}

@@ -12,10 +12,10 @@ import (
 
 // loadInline bundles code that is written in the configuration, once.
 // JavaScript that does not parse may be TypeScript.
-func (l *Loader) loadInline(ctx context.Context, code string) (*state, time.Time) {
-	b, err := l.bundle(ctx, &inline{code, api.LoaderJS}, nil)
+func (l *Loader) loadInline(ctx context.Context, container, code string) (*state, time.Time) {
+	b, err := l.bundle(ctx, container, &inline{code, api.LoaderJS}, nil)
 	if ce := (*CompileError)(nil); errors.As(err, &ce) && ce.Line > 0 {
-		if typed, tsErr := l.bundle(ctx, &inline{code, api.LoaderTS}, nil); tsErr == nil {
+		if typed, tsErr := l.bundle(ctx, container, &inline{code, api.LoaderTS}, nil); tsErr == nil {
 			b, err = typed, nil
 		}
 	}
@@ -27,7 +27,7 @@ func (l *Loader) loadInline(ctx context.Context, code string) (*state, time.Time
 
 // loadFile bundles a file when it, or anything that decided about its bundle,
 // has changed.
-func (l *Loader) loadFile(ctx context.Context, name string, old *state) (*state, time.Time) {
+func (l *Loader) loadFile(ctx context.Context, container, name string, old *state) (*state, time.Time) {
 	due := l.clock().Add(l.fileCheck)
 	if old.watch != nil && (old.again.IsZero() || l.clock().Before(old.again)) {
 		watch, changed := recheck(old.watch)
@@ -39,7 +39,7 @@ func (l *Loader) loadFile(ctx context.Context, name string, old *state) (*state,
 	}
 	f := newFolder(name, l.codeSize)
 	defer f.close()
-	b, err := l.bundle(ctx, f, old.bundle)
+	b, err := l.bundle(ctx, container, f, old.bundle)
 	if err == nil {
 		if old.bundle != nil && (old.bundle.Digest != b.Digest || old.problem != "") {
 			l.log.Info("code changed", zap.String("file", name))
@@ -113,7 +113,7 @@ func recheck(watch []watched) ([]watched, bool) {
 }
 
 // loadURL asks an origin for code, or whether what is known is still right.
-func (l *Loader) loadURL(ctx context.Context, text string, old *state) (*state, time.Time) {
+func (l *Loader) loadURL(ctx context.Context, container, text string, old *state) (*state, time.Time) {
 	u, err := parseCodeURL(text)
 	if err == nil {
 		err = l.fetcher.allow.check(u)
@@ -129,7 +129,7 @@ func (l *Loader) loadURL(ctx context.Context, text string, old *state) (*state, 
 	w := l.newWeb(u, old.records, false)
 	b := old.bundle
 	if b == nil || !w.unchanged(ctx) {
-		b, err = l.bundle(ctx, w, old.bundle)
+		b, err = l.bundle(ctx, container, w, old.bundle)
 	}
 	if err == nil {
 		if old.problem != "" {
@@ -140,7 +140,7 @@ func (l *Loader) loadURL(ctx context.Context, text string, old *state) (*state, 
 	if !l.mayFallBack(err) {
 		return &state{err: err}, l.failedUntil(err)
 	}
-	return l.lastGoodURL(ctx, w, old, err, name)
+	return l.lastGoodURL(ctx, container, w, old, err, name)
 }
 
 // goodURL is the state after an attempt that succeeded.
@@ -180,7 +180,7 @@ func (l *Loader) mayFallBack(err error) bool {
 
 // lastGoodURL is the state after an attempt that failed: the last good
 // version, of this process or of the disk cache, while it may be used.
-func (l *Loader) lastGoodURL(ctx context.Context, w *web, old *state, problem error, name zap.Field) (*state, time.Time) {
+func (l *Loader) lastGoodURL(ctx context.Context, container string, w *web, old *state, problem error, name zap.Field) (*state, time.Time) {
 	b, records := old.bundle, old.records
 	if !old.usable(l.clock()) {
 		offline := l.newWeb(w.start, nil, true)
@@ -188,7 +188,7 @@ func (l *Loader) lastGoodURL(ctx context.Context, w *web, old *state, problem er
 		ctx, cancel := context.WithTimeout(l.ctx, l.fetchTimeout)
 		defer cancel()
 		var err error
-		if b, err = l.bundle(ctx, offline, nil); err != nil {
+		if b, err = l.bundle(ctx, container, offline, nil); err != nil {
 			return &state{err: problem}, l.failedUntil(problem)
 		}
 		records = offline.recordsOf(b)

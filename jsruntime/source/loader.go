@@ -88,7 +88,7 @@ func NewLoader(options Options) (*Loader, error) {
 		fileCheck:         withDefault(options.FileCheck, 250*time.Millisecond),
 		external:          options.External,
 		bundler:           options.Bundler,
-		bundlers:          newBundlers(int(withDefault(int64(options.Bundlers), int64(runtime.GOMAXPROCS(0)))), withDefault(options.BundleWait, 5*time.Second)),
+		bundlers:          newBundlers(int(withDefault(int64(options.Bundlers), int64(max(2, runtime.GOMAXPROCS(0))))), withDefault(options.BundleWait, 5*time.Second)),
 		check:             options.Check,
 		observe:           options.Observe,
 		log:               options.Logger,
@@ -131,17 +131,18 @@ func withDefault[T int64 | time.Duration](value, otherwise T) T {
 }
 
 // Load returns the code that ref names, at the latest version known to be
-// good. integrity, if not empty, must be that of the bundle; of limits only
-// CodeSize counts, and can only narrow the loader's.
+// good. container is who asks: what of its code is new waits for a bundler among
+// itself first. integrity, if not empty, must be that of the bundle; of limits
+// only CodeSize counts, and can only narrow the loader's.
 //
 // Errors are *CompileError, *FetchError, *IntegrityError, *NotAllowedError,
 // *TooLargeError, *BusyError, what Options.Check returned, ctx's, or ErrClosed.
-func (l *Loader) Load(ctx context.Context, ref webtask.CodeRef, integrity string, limits webtask.Limits) (*Bundle, error) {
+func (l *Loader) Load(ctx context.Context, container string, ref webtask.CodeRef, integrity string, limits webtask.Limits) (*Bundle, error) {
 	e := l.entry(ref)
 	st := e.state.Load()
 	if st == nil || l.clock().UnixNano() >= e.due.Load() {
 		var err error
-		if st, err = l.refresh(ctx, e, st); err != nil {
+		if st, err = l.refresh(ctx, container, e, st); err != nil {
 			return nil, err
 		}
 	}
@@ -169,9 +170,9 @@ func (l *Loader) Close() error {
 
 // bundle runs the bundler and, unless the result is the last good one, the
 // check.
-func (l *Loader) bundle(ctx context.Context, o origin, last *Bundle) (*Bundle, error) {
+func (l *Loader) bundle(ctx context.Context, container string, o origin, last *Bundle) (*Bundle, error) {
 	started := l.clock()
-	b, err := l.build(ctx, o)
+	b, err := l.build(ctx, container, o)
 	if err == nil && l.check != nil && (last == nil || last.Digest != b.Digest) {
 		err = l.check(ctx, b)
 	}

@@ -56,7 +56,8 @@ type Options struct {
 	FileCheck time.Duration
 
 	// Bundlers is how many pieces of code are bundled at the same instant;
-	// those that wait for an origin do not count. Default: GOMAXPROCS.
+	// those that wait for an origin do not count. One container has half of them
+	// at most. Default: GOMAXPROCS, but 2 at least.
 	Bundlers int
 
 	// BundleWait is how long code waits for that. What waits longer fails with

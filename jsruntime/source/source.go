@@ -9,7 +9,7 @@
 //		Allow:     []string{"https://example.com/tasks/*"},
 //	})
 //	defer loader.Close()
-//	bundle, err := loader.Load(ctx, webtask.CodeRef{Kind: webtask.CodeURL, Value: "https://example.com/tasks/hello.js"}, "", webtask.Limits{})
+//	bundle, err := loader.Load(ctx, "acme", webtask.CodeRef{Kind: webtask.CodeURL, Value: "https://example.com/tasks/hello.js"}, "", webtask.Limits{})
 //
 // What an author may write: JavaScript or TypeScript (.ts, .mts, .cts, .tsx,
 // or a TypeScript content type), JSX (.jsx, .tsx), ES modules or CommonJS,

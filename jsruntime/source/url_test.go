@@ -68,16 +68,16 @@ func TestIntegrity(t *testing.T) {
 	ctx := context.Background()
 	one := pinOf("module.exports = () => 1")
 	for _, want := range []string{one, strings.TrimRight(one, "="), strings.NewReplacer("+", "-", "/", "_").Replace(one)} {
-		if _, err := r.Load(ctx, s.ref("/one.js"), want, webtask.Limits{}); err != nil {
+		if _, err := r.Load(ctx, "acme", s.ref("/one.js"), want, webtask.Limits{}); err != nil {
 			t.Error(err)
 		}
 	}
 	both := r.load(t, s.ref("/two.js"))
-	if _, err := r.Load(ctx, s.ref("/two.js"), both.Integrity, webtask.Limits{}); err != nil {
+	if _, err := r.Load(ctx, "acme", s.ref("/two.js"), both.Integrity, webtask.Limits{}); err != nil {
 		t.Error(err)
 	}
 	for _, want := range []string{pinOf("module.exports = require('./one.js')"), "sha256-AAAA", "sha512-" + one[7:], "x"} {
-		_, err := r.Load(ctx, s.ref("/two.js"), want, webtask.Limits{})
+		_, err := r.Load(ctx, "acme", s.ref("/two.js"), want, webtask.Limits{})
 		var ie *IntegrityError
 		if !errors.As(err, &ie) || ie.Want != want || ie.Got != both.Integrity {
 			t.Errorf("%q: %v", want, err)
@@ -87,7 +87,7 @@ func TestIntegrity(t *testing.T) {
 	s.set("/one.js", "module.exports = () => 'stolen'")
 	r.clock.advance(5 * time.Minute)
 	var ie *IntegrityError
-	if _, err := r.Load(ctx, s.ref("/two.js"), both.Integrity, webtask.Limits{}); !errors.As(err, &ie) {
+	if _, err := r.Load(ctx, "acme", s.ref("/two.js"), both.Integrity, webtask.Limits{}); !errors.As(err, &ie) {
 		t.Error(err)
 	}
 }
@@ -252,7 +252,7 @@ func TestManyFirstRequestsAreOneFetch(t *testing.T) {
 	first, cancel := context.WithCancel(context.Background())
 	firstErr := make(chan error)
 	go func() {
-		_, err := r.Load(first, s.ref("/slow.js"), "", webtask.Limits{})
+		_, err := r.Load(first, "acme", s.ref("/slow.js"), "", webtask.Limits{})
 		firstErr <- err
 	}()
 	<-arrived
@@ -266,7 +266,7 @@ func TestManyFirstRequestsAreOneFetch(t *testing.T) {
 	for range requests {
 		wg.Go(func() {
 			started.Done()
-			if _, err := r.Load(context.Background(), s.ref("/slow.js"), "", webtask.Limits{}); err != nil {
+			if _, err := r.Load(context.Background(), "acme", s.ref("/slow.js"), "", webtask.Limits{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -466,7 +466,7 @@ func TestLoadWhileCodeChanges(t *testing.T) {
 					return
 				default:
 				}
-				b, err := r.Load(context.Background(), refs[i%2], "", webtask.Limits{})
+				b, err := r.Load(context.Background(), "acme", refs[i%2], "", webtask.Limits{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -541,7 +541,7 @@ func TestClose(t *testing.T) {
 	r := newRig(t, from(s))
 	failed := make(chan error)
 	go func() {
-		_, err := r.Load(context.Background(), s.ref("/never.js"), "", webtask.Limits{})
+		_, err := r.Load(context.Background(), "acme", s.ref("/never.js"), "", webtask.Limits{})
 		failed <- err
 	}()
 	<-arrived
@@ -567,14 +567,14 @@ func BenchmarkLoadCached(b *testing.B) {
 	e.state.Store(&state{bundle: &Bundle{Integrity: "sha256-x"}})
 	e.due.Store(time.Now().Add(time.Hour).UnixNano())
 	inlined := inlineRef("() => 'hello'")
-	if _, err := l.Load(context.Background(), inlined, "", webtask.Limits{}); err != nil {
+	if _, err := l.Load(context.Background(), "acme", inlined, "", webtask.Limits{}); err != nil {
 		b.Fatal(err)
 	}
 	for name, ref := range map[string]webtask.CodeRef{"url": url, "inline": inlined} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := l.Load(context.Background(), ref, "", webtask.Limits{}); err != nil {
+				if _, err := l.Load(context.Background(), "acme", ref, "", webtask.Limits{}); err != nil {
 					b.Fatal(err)
 				}
 			}

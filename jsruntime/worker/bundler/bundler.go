@@ -25,6 +25,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/webtask-edge/caddy-webtask/jsruntime/internal/places"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
@@ -47,7 +48,9 @@ type Options struct {
 
 	// Processes is how many may exist at once, those that wait for imports
 	// included, but not the spare. How many may compute at once is up to
-	// source.Options.Bundlers. Default: 16.
+	// source.Options.Bundlers. One container has half of them at most, so that
+	// code which takes long, or imports that do, are in the way of its own only.
+	// Default: 16.
 	Processes int
 
 	// Wait is how long code waits for one of them. Default: 5 s.
@@ -76,7 +79,7 @@ type Pool struct {
 	kind    string
 	options Options
 	log     *zap.Logger
-	places  chan struct{}
+	places  *places.Places
 	spare   chan *worker  // offers the process that is ready
 	want    chan struct{} // asks for the next one
 
@@ -119,7 +122,7 @@ func newPool(kind string, options Options) (*Pool, error) {
 		kind:    kind,
 		options: options,
 		log:     options.Logger,
-		places:  make(chan struct{}, options.Processes),
+		places:  places.New(options.Processes),
 		spare:   make(chan *worker),
 		want:    make(chan struct{}, 1),
 	}
@@ -162,14 +165,10 @@ func (p *Pool) Bundle(ctx context.Context, job *source.Job) (*source.Output, err
 	defer cancel(nil)
 	defer context.AfterFunc(p.ctx, func() { cancel(&source.BusyError{Name: name, Err: errClosed}) })()
 
-	timer := time.NewTimer(p.options.Wait)
-	defer timer.Stop()
-	select {
-	case p.places <- struct{}{}:
-	case <-timer.C:
+	if err := p.places.Take(ctx, job.Container, p.options.Wait); errors.Is(err, places.ErrBusy) {
 		return nil, &source.BusyError{Name: name, Wait: p.options.Wait}
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	} else if err != nil {
+		return nil, err
 	}
 	var w *worker
 	defer func() {
@@ -179,7 +178,7 @@ func (p *Pool) Bundle(ctx context.Context, job *source.Job) (*source.Output, err
 				w.close()
 			}
 			p.wantSpare() // now, so that its start does not slow down this bundle
-			<-p.places
+			p.places.Free(job.Container)
 		})
 	}()
 	if job.Begin != nil {

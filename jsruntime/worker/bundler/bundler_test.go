@@ -117,6 +117,43 @@ func TestOneBundlePerProcess(t *testing.T) {
 	}
 }
 
+// TestProcessesOfOneContainer has the imports of a container take all the
+// processes that it may have. Others find one.
+func TestProcessesOfOneContainer(t *testing.T) {
+	p := poolOf(t, kind, Options{Processes: 4, Wait: time.Millisecond})
+	answer := newSignal()
+	done := make(chan error, 2)
+	for range 2 {
+		asked := newSignal()
+		slow := files{"main.js": "import './a.js'", "a.js": ""}.job()
+		slow.Container = "acme"
+		resolve := slow.Resolve
+		slow.Resolve = func(ctx context.Context, importer, specifier string) (*source.Module, error) {
+			asked.give()
+			answer.await()
+			return resolve(ctx, importer, specifier)
+		}
+		go func() {
+			_, err := p.Bundle(context.Background(), slow)
+			done <- err
+		}()
+		asked.await()
+	}
+	third := script("")
+	third.Container = "acme"
+	var busy *source.BusyError
+	if _, err := p.Bundle(context.Background(), third); !errors.As(err, &busy) || busy.Wait != time.Millisecond {
+		t.Errorf("a third one of it: %v", err)
+	}
+	works(t, p)
+	answer.give()
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestProcessesAreBounded(t *testing.T) {
 	p := poolOf(t, kind, Options{Processes: 1, Wait: time.Millisecond})
 	asked, answer := newSignal(), newSignal()

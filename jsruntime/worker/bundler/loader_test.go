@@ -38,7 +38,7 @@ func TestLastGoodVersionStays(t *testing.T) {
 	defer loader.Close()
 	load := func() (*source.Bundle, error) {
 		now.Add(int64(time.Second)) // files are not looked at more often
-		return loader.Load(context.Background(), webtask.CodeRef{Kind: webtask.CodeFile, Value: name}, "", webtask.Limits{})
+		return loader.Load(context.Background(), "acme", webtask.CodeRef{Kind: webtask.CodeFile, Value: name}, "", webtask.Limits{})
 	}
 
 	put("x = 3n**(2n**40n)")
@@ -71,7 +71,7 @@ func TestLoaderOutlivesItsPool(t *testing.T) {
 	defer loader.Close()
 	p.Close()
 	var busy *source.BusyError
-	if _, err := loader.Load(context.Background(), webtask.CodeRef{Kind: webtask.CodeInline, Value: "() => 1"}, "", webtask.Limits{}); !errors.As(err, &busy) {
+	if _, err := loader.Load(context.Background(), "acme", webtask.CodeRef{Kind: webtask.CodeInline, Value: "() => 1"}, "", webtask.Limits{}); !errors.As(err, &busy) {
 		t.Errorf("%v", err)
 	}
 }
