@@ -278,6 +278,7 @@ func (a *App) Start() error {
 		Loader:    a.loader,
 		Runner:    a.engine,
 		Programs:  a.engine.programs,
+		Traffic:   a.engine.traffic,
 		Transport: a.loader.transport,
 		Egress:    a.loader.policy,
 		Limits:    a.Limits,

@@ -15,11 +15,12 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime/webapi"
 )
 
-// sharedEngine is a runtime with its isolates, the programs that it has, and
-// what parses their source.
+// sharedEngine is a runtime with its isolates, the programs that it has, what
+// parses their source, and what their scripts have fetched.
 type sharedEngine struct {
 	isolateRunner
 	programs *edge.Programs
+	traffic  *edge.Traffic
 	bundler  codeParser
 	said     sync.Once // how it is sandboxed
 }
@@ -72,7 +73,7 @@ func holdEngine(h *holdings, key engineKey) (*sharedEngine, error) {
 		if err != nil {
 			return nil, err
 		}
-		shared := &sharedEngine{isolateRunner: engine, bundler: bundler}
+		shared := &sharedEngine{isolateRunner: engine, bundler: bundler, traffic: edge.NewTraffic()}
 		if shared.programs, err = edge.NewPrograms(engine, 0); err != nil {
 			return nil, errors.Join(err, shared.Destruct())
 		}

@@ -71,15 +71,16 @@ func (e *Edge) wantDecoded(h *hop) {
 }
 
 // decode replaces the body of an answer that was asked for encoded by one that
-// is not. Any other encoding is the script's to decode.
-func (e *Edge) decode(resp *http.Response) {
+// is not, and reports whether it did. Any other encoding is the script's to
+// decode.
+func (e *Edge) decode(resp *http.Response) bool {
 	if resp.Request.Header.Get("Accept-Encoding") == "" || resp.Body == http.NoBody || resp.ContentLength == 0 {
-		return
+		return false
 	}
 	encoding := strings.ToLower(strings.TrimSpace(strings.Join(resp.Header["Content-Encoding"], ",")))
 	open := decoders[encoding]
 	if open == nil {
-		return
+		return false
 	}
 	body := &decoded{body: resp.Body, open: open}
 	if encoding == "zstd" {
@@ -92,6 +93,7 @@ func (e *Edge) decode(resp *http.Response) {
 	// They are about what came over the wire.
 	resp.Header.Del("Content-Encoding")
 	resp.Header.Del("Content-Length")
+	return true
 }
 
 // errTooManyZstd is for answers to requests of which more were on their way than

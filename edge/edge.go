@@ -38,6 +38,7 @@ type Options struct {
 	Runner      Runner            // compiles and runs it
 
 	Programs *Programs // compiled programs; nil: some of its own, of Runner
+	Traffic  *Traffic  // what containers fetch per second; nil: one of its own
 
 	// Transport sends the requests of fetch(), under its policy Egress, which
 	// a task's net narrows. Set both or neither.
@@ -74,6 +75,8 @@ var DefaultLimits = webtask.Limits{
 	SessionSize:  64 << 10,
 	Sessions:     100_000,
 	Subrequests:  50,
+	FetchRate:    1000,
+	FetchBytes:   64 << 20,
 	Timers:       1000,
 	LogBytes:     256 << 10,
 }
@@ -122,6 +125,9 @@ func New(opts Options) (*Edge, error) {
 			return nil, err
 		}
 	}
+	if opts.Traffic == nil {
+		opts.Traffic = NewTraffic()
+	}
 	return &Edge{opts: opts, runDomain: domain}, nil
 }
 
@@ -141,6 +147,8 @@ func withDefaults(l, d webtask.Limits) webtask.Limits {
 		SessionSize:   cmp.Or(l.SessionSize, d.SessionSize),
 		Sessions:      cmp.Or(l.Sessions, d.Sessions),
 		Subrequests:   cmp.Or(l.Subrequests, d.Subrequests),
+		FetchRate:     cmp.Or(l.FetchRate, d.FetchRate),
+		FetchBytes:    cmp.Or(l.FetchBytes, d.FetchBytes),
 		Timers:        cmp.Or(l.Timers, d.Timers),
 		LogBytes:      cmp.Or(l.LogBytes, d.LogBytes),
 	}

@@ -186,6 +186,7 @@ func TestServeLimits(t *testing.T) {
 		"response_body":   {"module.exports = (cb) => cb(null, 'x'.repeat(100))", webtask.Limits{ResponseBody: 50}, "", 500, "response_body"},
 		"session_size":    {"module.exports = async (ctx, cb) => { await ctx.session.set('k', 'x'.repeat(100)); cb() }", webtask.Limits{SessionSize: 50}, "", 413, "session_size"},
 		"subrequests":     {"module.exports = async (ctx, cb) => { await fetch('" + st.origin.url + "/a'); await fetch('" + st.origin.url + "/a') }", webtask.Limits{Subrequests: 1}, "", 500, "subrequests"},
+		"fetch_rate":      {"module.exports = async (ctx, cb) => { for (;;) await fetch('" + st.origin.url + "/a') }", webtask.Limits{FetchRate: 1}, "", 429, "fetch_rate of 1;"},
 		"within them all": {"module.exports = (ctx, cb) => cb(null, 'ok')", webtask.Limits{RequestBody: 10, ResponseBody: 10, Subrequests: 1}, "", 200, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

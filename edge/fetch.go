@@ -28,7 +28,7 @@ const userAgent = "webtask-edge"
 const tracerName = "github.com/webtask-edge/caddy-webtask/edge"
 
 // Fetch implements jsruntime.Host. Every hop of a redirect is a request of its
-// own to the egress policy and to the limit subrequests.
+// own to the egress policy and to the limits.
 func (c *call) Fetch(ctx context.Context, req *jsruntime.FetchRequest) (*jsruntime.FetchResponse, error) {
 	if err := ended(ctx); err != nil {
 		return nil, err
@@ -68,7 +68,10 @@ func (c *call) follow(ctx context.Context, h hop, mode string) (*jsruntime.Fetch
 			return nil, err
 		}
 		if !isRedirect(resp.StatusCode) || mode == "manual" || resp.Header.Get("Location") == "" {
-			c.edge.decode(resp)
+			if c.edge.decode(resp) {
+				// A few bytes may become many, and those are what is paid for.
+				resp.Body = c.metered(ctx, resp.Body)
+			}
 			return fetched(resp, h.url, redirects > 0), nil
 		}
 		location := resp.Header.Get("Location")
@@ -98,6 +101,9 @@ func (c *call) send(ctx context.Context, h *hop) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the request cannot be sent: %w", err)
 	}
+	if err := c.countFetch(); err != nil {
+		return nil, err
+	}
 	out.Header = h.header
 	if h.body != nil {
 		out.ContentLength = h.length
@@ -105,6 +111,7 @@ func (c *call) send(ctx context.Context, h *hop) (*http.Response, error) {
 			out.Body = http.NoBody
 		}
 	}
+	c.meterRequest(ctx, out)
 	resp, err := c.plan.transport.RoundTrip(out)
 	if err != nil {
 		if ended := ended(ctx); ended != nil {
@@ -112,7 +119,30 @@ func (c *call) send(ctx context.Context, h *hop) (*http.Response, error) {
 		}
 		return nil, err
 	}
+	if resp.Body != http.NoBody {
+		resp.Body = c.metered(ctx, resp.Body)
+	}
 	return resp, nil
+}
+
+// meterRequest has the body of a request count. net/http gets one again when it
+// has to send it on another connection.
+func (c *call) meterRequest(ctx context.Context, out *http.Request) {
+	if out.Body == nil || out.Body == http.NoBody {
+		return
+	}
+	out.Body = c.metered(ctx, out.Body)
+	again := out.GetBody
+	if again == nil {
+		return
+	}
+	out.GetBody = func() (io.ReadCloser, error) {
+		body, err := again()
+		if err != nil {
+			return nil, err
+		}
+		return c.metered(ctx, body), nil
+	}
 }
 
 func isRedirect(status int) bool {

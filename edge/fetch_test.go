@@ -31,7 +31,7 @@ func caller(t *testing.T, net []string, limits webtask.Limits, addresses ...stri
 	}
 	transport := egress.NewTransport(policy, egress.TransportOptions{})
 	t.Cleanup(transport.Close)
-	e := &Edge{opts: Options{Transport: transport, Egress: policy, Now: time.Now, Observer: nullObserver{}, Limits: DefaultLimits}}
+	e := &Edge{opts: Options{Transport: transport, Egress: policy, Now: time.Now, Observer: nullObserver{}, Limits: DefaultLimits, Traffic: NewTraffic()}}
 	p, err := e.newPlan(&webtask.Task{Container: "acme", Net: net, Limits: limits}, &Route{})
 	if err != nil {
 		t.Fatal(err)

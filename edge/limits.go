@@ -16,12 +16,15 @@ func (c *call) explainLimit(answer *Answer, route *Route) {
 		return
 	}
 	answer.Message = "The webtask exceeded the limit " + exceeded.Limit + " of " + exceeded.Value + "; " +
-		whereSet(exceeded.Option, &c.edge.opts.Limits, &route.Limits, &c.plan.task.Limits) + " raises it."
+		whereSet(exceeded.Option, exceeded.Value, &c.edge.opts.Limits, &route.Limits, &c.plan.task.Limits) + " raises it."
 }
 
-func whereSet(option string, global, route, effective *webtask.Limits) string {
+// whereSet names what raises an option. A limit per container is also counted
+// for all its tasks together: then the edge's own value was exceeded, although
+// the task's is narrower.
+func whereSet(option, exceeded string, global, route, effective *webtask.Limits) string {
 	switch value := effective.Get(option); {
-	case global.Get(option) == value:
+	case global.Get(option) == value, global.Get(option) == exceeded:
 		return "the option " + option + " of the global option webtask"
 	case route.Get(option) == value:
 		return "the option " + option + " of the route's directive webtask"

@@ -17,6 +17,8 @@ import (
 type plan struct {
 	task      *webtask.Task     // with the effective limits
 	transport http.RoundTripper // under its net; nil: no way out
+	requests  []bucket          // that its fetches count against
+	bytes     []bucket          // and what they send and receive
 	group     string            // of the worker processes that may run it
 	cookies   [2]string         // names of its session cookie: plain, on TLS
 	loaded    atomic.Pointer[loaded]
@@ -96,6 +98,7 @@ func (e *Edge) newPlan(task *webtask.Task, route *Route) (*plan, error) {
 			return nil, &tokenNotAllowed{why: "its claim net cannot be read: " + err.Error()}
 		}
 		p.transport = e.opts.Transport.Under(policy)
+		p.takesFrom(&e.opts.Limits)
 	}
 	return p, nil
 }

@@ -49,6 +49,8 @@ var limitFields = []LimitField{
 	sizeLimit("session_size", func(l *Limits) *int64 { return &l.SessionSize }),
 	countLimit("sessions", func(l *Limits) *int { return &l.Sessions }),
 	countLimit("subrequests", func(l *Limits) *int { return &l.Subrequests }),
+	countLimit("fetch_rate", func(l *Limits) *int { return &l.FetchRate }),
+	sizeLimit("fetch_bytes", func(l *Limits) *int64 { return &l.FetchBytes }),
 	countLimit("timers", func(l *Limits) *int { return &l.Timers }),
 	sizeLimit("log_bytes", func(l *Limits) *int64 { return &l.LogBytes }),
 }

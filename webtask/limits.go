@@ -19,6 +19,8 @@ type Limits struct {
 	SessionSize   int64         // bytes of one session's keys and values
 	Sessions      int           // per container
 	Subrequests   int           // fetch() calls of one request
+	FetchRate     int           // fetch() calls per container and second
+	FetchBytes    int64         // bytes of fetch() calls, per container and second
 	Timers        int           // pending timers of one request
 	LogBytes      int64         // console output of one request
 }
@@ -40,6 +42,8 @@ func (l Limits) Narrow(m Limits) Limits {
 		SessionSize:   narrower(l.SessionSize, m.SessionSize),
 		Sessions:      narrower(l.Sessions, m.Sessions),
 		Subrequests:   narrower(l.Subrequests, m.Subrequests),
+		FetchRate:     narrower(l.FetchRate, m.FetchRate),
+		FetchBytes:    narrower(l.FetchBytes, m.FetchBytes),
 		Timers:        narrower(l.Timers, m.Timers),
 		LogBytes:      narrower(l.LogBytes, m.LogBytes),
 	}

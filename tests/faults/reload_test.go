@@ -36,6 +36,7 @@ const webtaskSite = `
 		isolation none
 		code_allow {$ORIGIN}/*
 		egress allow {$ORIGIN_HOST}
+		fetch_rate 1000000
 	}
 }
 
