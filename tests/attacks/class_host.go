@@ -1,7 +1,5 @@
 package attacks
 
-import "strings"
-
 // hostAttacks misuse what the edge offers: sessions, waitUntil, fetch, timers.
 func hostAttacks() []Attack {
 	tooLarge := append([]Outcome{{Status: 413}, {Status: 503}, {Status: 409}}, harmless...)
@@ -29,6 +27,8 @@ func hostAttacks() []Attack {
 		{Name: "waitUntil that fails", Code: `ctx.waitUntil(Promise.reject(new Error("after"))); return "answered";`, Want: said("answered")},
 		{Name: "fetches beyond subrequests", Code: `const out = []; for (let i = 0; i < 25; i++) out.push(await probe("%ORIGIN%/empty?" + i)); return out.filter((x) => x.startsWith("reached")).length <= 20 ? "bounded" : "unbounded";`, Want: said("bounded")},
 		{Name: "redirects beyond subrequests", Code: `return probe("%ORIGIN%/redirect-loop");`, Want: said("refused")},
+		{Name: "fetches beyond fetch_rate", Code: `const out = await Promise.all(Array.from({ length: 20 }, () => probe("%ORIGIN%/empty"))); return "tried " + out.length;`, Often: 40, Want: said("tried")},
+		{Name: "bytes beyond fetch_bytes", Code: `const reader = (await fetch("%ORIGIN%/endless")).body.getReader(), start = Date.now(); let n = 0; while (Date.now() - start < 1000) n += (await reader.read()).value.length; return n < 40 << 20 ? "bounded" : "unbounded " + n;`, Want: append(said("bounded"), overTime)},
 		{Name: "timers beyond timers", Code: `try { for (let i = 0; i < 5000; i++) setTimeout(() => {}, 1e6); return "unbounded"; } catch (e) { return "bounded: " + e; }`, Want: said("bounded")},
 		{Name: "timers with odd arguments", Code: `const out = []; for (const a of [undefined, null, "x", {}, Symbol(), 1n, NaN, -1, Infinity, { valueOf() { throw 1; } }]) { for (const b of [undefined, NaN, -1, 2 ** 53, "x", {}]) { try { clearTimeout(setTimeout(a, b)); out.push("ok"); } catch (e) { out.push(String(e)); } } } return "tried " + out.length;`, Want: said("tried")},
 		{Name: "a timer of text", Code: `globalThis.ran = 0; try { setTimeout("globalThis.ran = 1", 0); } catch (e) { return "ran 0"; } await new Promise((r) => setTimeout(r, 20)); return "ran " + globalThis.ran;`, Want: said("ran ")},
@@ -36,7 +36,8 @@ func hostAttacks() []Attack {
 		{Name: "Request with odd arguments", Code: `const out = []; for (const m of ["", " ", "GET\n", "CONNECT", "TRACE", "TRACK", "g\u00e9t", "x".repeat(1e5)]) out.push(await tried(() => new Request("%ORIGIN%", { method: m }).method.length)); return "tried " + out.join();`, Want: said("tried")},
 		{Name: "getRandomValues with odd arguments", Code: `const out = []; for (const a of [undefined, 1, {}, [], new ArrayBuffer(8), new Float64Array(1), new Uint8Array(65537), new DataView(new ArrayBuffer(1))]) out.push(await tried(() => crypto.getRandomValues(a))); return "tried " + out.length;`, Want: said("tried")},
 		{Name: "structuredClone with transfers", Code: `const b = new ArrayBuffer(8); const out = [await tried(() => structuredClone(b, { transfer: [b, b] })), await tried(() => structuredClone(b, { transfer: [1] })), await tried(() => structuredClone(b, { transfer: { length: 2 ** 32 } }))]; return "tried " + out.length;`, Dangerous: true},
-		{Name: "views of a detached buffer", Code: `const b = new ArrayBuffer(1 << 16), v = new Uint8Array(b); try { structuredClone(b, { transfer: [b] }); } catch (e) {} return new Response(v);`},
+		{Name: "views of a detached buffer", Code: `const b = new ArrayBuffer(1 << 16), v = new Uint8Array(b); try { structuredClone(b, { transfer: [b] }); } catch (e) {} return new Response(v);`, Want: []Outcome{thrown}},
+		{Name: "Buffers of a detached one", Code: `const b = Buffer.alloc(1 << 16), out = []; try { structuredClone(b.buffer, { transfer: [b.buffer] }); } catch (e) {} for (const m of ["toString", "slice", "equals", "fill", "write", "toJSON"]) { try { out.push(String(b[m](b))); } catch (e) { out.push(String(e)); } } return "tried " + out.length;`, Want: said("tried")},
 		{Name: "TextDecoder of a view that shrinks", Code: `const v = new Uint8Array(1 << 16); return new TextDecoder().decode(v, { get stream() { try { structuredClone(v.buffer, { transfer: [v.buffer] }); } catch (e) {} return false; } });`},
 		{Name: "Buffer with offsets beyond", Code: `const b = Buffer.alloc(8), out = []; for (const m of ["readUInt32LE", "readDoubleBE", "writeInt32LE", "toString", "fill", "slice", "copy", "write", "subarray"]) for (const o of [-1, 8, 2 ** 31, 2 ** 53, NaN, Infinity]) { try { out.push(String(b[m]?.(o, o, o))); } catch (e) { out.push(String(e)); } } return "tried " + out.length;`, Want: said("tried")},
 		{Name: "DataView beyond its buffer", Code: `const out = []; for (const o of [-1, 8, 2 ** 31, 2 ** 53 - 1]) { for (const f of ["getFloat64", "setFloat64"]) { try { out.push(new DataView(new ArrayBuffer(8))[f](o, 1)); } catch (e) { out.push(e); } } try { out.push(new Uint8Array(new ArrayBuffer(8), o)); } catch (e) { out.push(e); } } return "tried " + out.length;`, Want: said("tried")},
@@ -52,8 +53,6 @@ func hostAttacks() []Attack {
 		if attacks[i].Want == nil {
 			attacks[i].Want = harmless
 		}
-		// To read what is detached ends a process that was built with -race.
-		attacks[i].Dangerous = attacks[i].Dangerous || strings.Contains(attacks[i].Code, "transfer")
 	}
 	return attacks
 }

@@ -39,6 +39,8 @@ const site = `
 		code_size 2MiB
 		sessions 100
 		subrequests 20
+		fetch_rate 200
+		fetch_bytes 16MiB
 		timers 1000
 		log_bytes 64KiB
 		code_allow {$ORIGIN}/*
