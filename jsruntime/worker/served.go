@@ -242,14 +242,11 @@ func (s *served) call(number uint32) *hostCall {
 	return s.calls[number]
 }
 
-// open registers a call; prepare completes it before the edge can answer.
-func (s *served) open(prepare func(*hostCall, uint32)) (*hostCall, uint32, error) {
+// open registers a call under the next number; prepare completes it before the
+// edge can answer.
+func (s *served) open(call *hostCall, prepare func(*hostCall, uint32)) (number uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over {
-		return nil, 0, jsruntime.ErrRequestEnded
-	}
-	call := &hostCall{answer: make(chan frame, 1)}
 	s.last++
 	if s.calls == nil {
 		s.calls = make(map[uint32]*hostCall)
@@ -258,7 +255,13 @@ func (s *served) open(prepare func(*hostCall, uint32)) (*hostCall, uint32, error
 	if prepare != nil {
 		prepare(call, s.last)
 	}
-	return call, s.last, nil
+	return s.last
+}
+
+func (s *served) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
 }
 
 func (s *served) close(number uint32) {
@@ -279,11 +282,14 @@ func (call *hostCall) abandon() {
 
 // ask calls the Host: which method, with what argument.
 func (s *served) ask(ctx context.Context, method uint64, argument func(b []byte) []byte, prepare func(*hostCall, uint32)) (*decoder, *hostCall, uint32, error) {
-	call, number, err := s.open(prepare)
-	if err != nil {
-		return nil, nil, 0, err
+	if s.isOver() {
+		return nil, nil, 0, jsruntime.ErrRequestEnded
 	}
-	err = s.child.out.send(kindCall, s.number, func(b []byte) []byte {
+	call, number := &hostCall{answer: make(chan frame, 1)}, uint32(0)
+	err := s.child.out.send(kindCall, s.number, func(b []byte) []byte {
+		// Scripts make many calls at once, and the edge takes them in the order
+		// of their numbers only: it is that of their frames, which is known here.
+		number = s.open(call, prepare)
 		b = wire.PutUint(wire.PutUint(b, uint64(number)), method)
 		if argument != nil {
 			b = argument(b)

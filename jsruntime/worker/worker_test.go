@@ -184,6 +184,31 @@ func TestFetchStreams(t *testing.T) {
 }
 
 // A script that nothing stops costs its worker; who ran beside it is run again.
+// TestCallsAtOnce has scripts make many calls at once, which reach the edge in
+// the order of their numbers, or it would end the worker.
+func TestCallsAtOnce(t *testing.T) {
+	b := newBench(t, worker.Options{})
+	h := &host{fetch: func(context.Context, *jsruntime.FetchRequest) (*jsruntime.FetchResponse, error) {
+		return &jsruntime.FetchResponse{Status: 200, Body: http.NoBody}, nil
+	}}
+	spec := b.spec(web+`
+		const all = await Promise.all(Array.from({ length: 50 }, (_, i) => fetch("http://x/" + i)));
+		return new Response(String(all.length));
+	}}`, jsruntime.SpecOptions{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 10 {
+				if got, _, err := b.do(spec, h); err != nil || got != "50" {
+					t.Errorf("got %q, %v", got, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestStuck(t *testing.T) {
 	b := newBench(t, worker.Options{})
 	limits := webtask.Limits{CPUTime: 200 * time.Millisecond, Timeout: 5 * time.Second}
