@@ -105,6 +105,13 @@ func TestMemory(t *testing.T) {
 	if answer, err := ask(t, memory, "map "+fmt.Sprint(memory+2<<30)); err != nil || answer != "cannot allocate memory" {
 		t.Errorf("a mapping: %q, %v", answer, err)
 	}
+	// The kernel counts neither of them as data.
+	for _, what := range []string{"share", "grow"} {
+		answer, err := ask(t, memory, what+" "+fmt.Sprint(memory+2<<30))
+		if reason, _ := process.ReasonOf(err); reason != process.Forbidden {
+			t.Errorf("%s: %q, %v", what, answer, err)
+		}
+	}
 	if answer, err := ask(t, 0, "allocate "+fmt.Sprint(memory*4)); err != nil || answer != "done" {
 		t.Errorf("without a limit: %q, %v", answer, err)
 	}

@@ -128,6 +128,14 @@ var misdeeds = map[string]func(argument string) string{
 		_, err := unix.Mmap(-1, 0, number(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 		return refusedBy(err)
 	},
+	"share": func(size string) string {
+		_, err := unix.Mmap(-1, 0, number(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_SHARED)
+		return refusedBy(err)
+	},
+	"grow": func(size string) string {
+		_, err := unix.Mmap(-1, 0, number(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_GROWSDOWN)
+		return refusedBy(err)
+	},
 	"recurse":     func(string) string { return strconv.Itoa(deeper([64]int{})) },
 	"panic":       func(secret string) string { panic(secret) },
 	"environment": func(string) string { return strings.Join(os.Environ(), " ") },

@@ -56,6 +56,9 @@ func TestReport(t *testing.T) {
 			t.Errorf("no %s in its limits:\n%s", pattern, text)
 		}
 	}
+	if got := status(t, p, "oom_score_adj"); got != "500" {
+		t.Errorf("the kernel ends it for want of memory with an adjustment of %s", got)
+	}
 	own, err := unix.Getpriority(unix.PRIO_PROCESS, os.Getpid())
 	if err != nil {
 		t.Fatal(err)

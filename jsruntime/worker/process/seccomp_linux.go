@@ -41,13 +41,17 @@ var denied = append([]uint32{
 	unix.SYS_GETCWD, unix.SYS_IOCTL, unix.SYS_UNAME, unix.SYS_PRLIMIT64, unix.SYS_SYSINFO,
 }, deniedHere...)
 
-// check allows a call if what a mask leaves of one argument is a certain value,
-// and kills otherwise.
+// check allows a call with certain arguments, and kills otherwise.
 type check struct {
-	call  uint32
-	arg   uint32 // its number
-	mask  uint32
-	value uint32
+	call uint32
+	args []argument // all of them
+}
+
+// argument is what a mask has to leave of one.
+type argument struct {
+	number uint32
+	mask   uint32
+	value  uint32
 }
 
 // checks returns the checks, for a process of this id.
@@ -57,13 +61,14 @@ func checks(pid int) []check {
 	const elsewhere = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 		unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_PTRACE | unix.CLONE_VFORK | unix.CLONE_PIDFD
 	return []check{
-		{unix.SYS_CLONE, 0, thread | elsewhere, thread},
-		{unix.SYS_MMAP, 2, unix.PROT_EXEC, 0},
-		{unix.SYS_MPROTECT, 2, unix.PROT_EXEC, 0},
-		{unix.SYS_TGKILL, 0, ^uint32(0), uint32(pid)},
-		{unix.SYS_PRCTL, 0, ^uint32(0), unix.PR_SET_VMA}, // names for /proc/PID/maps
-		{unix.SYS_FCNTL, 1, ^uint32(0x7), 0},             // up to F_SETLKW: numbers, flags and locks of what is open
-		{unix.SYS_MREMAP, 3, ^uint32(unix.MREMAP_MAYMOVE), 0},
+		{unix.SYS_CLONE, []argument{{0, thread | elsewhere, thread}}},
+		// The limit of memory counts neither what is shared nor what grows down.
+		{unix.SYS_MMAP, []argument{{2, unix.PROT_EXEC, 0}, {3, unix.MAP_SHARED | unix.MAP_GROWSDOWN, 0}}},
+		{unix.SYS_MPROTECT, []argument{{2, unix.PROT_EXEC, 0}}},
+		{unix.SYS_TGKILL, []argument{{0, ^uint32(0), uint32(pid)}}},
+		{unix.SYS_PRCTL, []argument{{0, ^uint32(0), unix.PR_SET_VMA}}}, // names for /proc/PID/maps
+		{unix.SYS_FCNTL, []argument{{1, ^uint32(0x7), 0}}},             // up to F_SETLKW: numbers, flags and locks of what is open
+		{unix.SYS_MREMAP, []argument{{3, ^uint32(unix.MREMAP_MAYMOVE), 0}}},
 	}
 }
 
@@ -117,13 +122,16 @@ func filter(pid int) []unix.SockFilter {
 		answer(call, unix.SECCOMP_RET_ALLOW)
 	}
 	for _, c := range checks(pid) {
-		program = append(program,
-			unix.SockFilter{Code: equal, K: c.call, Jf: 5},
-			unix.SockFilter{Code: load, K: dataArgs + 8*c.arg},
-			unix.SockFilter{Code: mask, K: c.mask},
-			unix.SockFilter{Code: equal, K: c.value, Jf: 1},
-			unix.SockFilter{Code: result, K: unix.SECCOMP_RET_ALLOW},
-			unix.SockFilter{Code: result, K: unix.SECCOMP_RET_KILL_PROCESS})
+		const each = 4 // instructions of an argument
+		program = append(program, unix.SockFilter{Code: equal, K: c.call, Jf: uint8(each*len(c.args) + 1)})
+		for _, a := range c.args {
+			program = append(program,
+				unix.SockFilter{Code: load, K: dataArgs + 8*a.number},
+				unix.SockFilter{Code: mask, K: a.mask},
+				unix.SockFilter{Code: equal, K: a.value, Jt: 1},
+				unix.SockFilter{Code: result, K: unix.SECCOMP_RET_KILL_PROCESS})
+		}
+		program = append(program, unix.SockFilter{Code: result, K: unix.SECCOMP_RET_ALLOW})
 	}
 	// Its flags are in memory, where no filter can look: whoever gets this
 	// answer calls clone instead.
