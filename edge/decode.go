@@ -59,32 +59,46 @@ func inflate(r io.Reader) (io.Reader, error) {
 }
 
 // wantDecoded has a request ask for an encoded answer, unless it is for a part
-// of one: the parts of encoded content cannot be decoded.
+// of one: the parts of encoded content cannot be decoded. Who asks for zstd has
+// a place to decode it, so that no task takes it from another's answer.
 func (e *Edge) wantDecoded(h *hop) {
 	switch {
 	case h.method == http.MethodHead || h.header.Get("Range") != "":
-	case e.zstd.Load() < maxZstd:
+	case e.zstd.Add(1) <= maxZstd:
+		h.zstd = true
 		h.header["Accept-Encoding"] = []string{acceptAll}
 	default:
+		e.zstd.Add(-1)
 		h.header["Accept-Encoding"] = []string{acceptSmall}
+	}
+}
+
+// leaveZstd gives up the place that a request kept.
+func (e *Edge) leaveZstd(h *hop) {
+	if h.zstd {
+		h.zstd = false
+		e.zstd.Add(-1)
 	}
 }
 
 // decode replaces the body of an answer that was asked for encoded by one that
 // is not, and reports whether it did. Any other encoding is the script's to
 // decode.
-func (e *Edge) decode(resp *http.Response) bool {
-	if resp.Request.Header.Get("Accept-Encoding") == "" || resp.Body == http.NoBody || resp.ContentLength == 0 {
-		return false
+func (e *Edge) decode(resp *http.Response, h *hop) bool {
+	encoding := ""
+	if resp.Request.Header.Get("Accept-Encoding") != "" && resp.Body != http.NoBody && resp.ContentLength != 0 {
+		encoding = strings.ToLower(strings.TrimSpace(strings.Join(resp.Header["Content-Encoding"], ",")))
 	}
-	encoding := strings.ToLower(strings.TrimSpace(strings.Join(resp.Header["Content-Encoding"], ",")))
+	if encoding != "zstd" {
+		e.leaveZstd(h)
+	}
 	open := decoders[encoding]
 	if open == nil {
 		return false
 	}
 	body := &decoded{body: resp.Body, open: open}
 	if encoding == "zstd" {
-		if e.zstd.Add(1) > maxZstd {
+		if !h.zstd && e.zstd.Add(1) > maxZstd {
 			body.err = errTooManyZstd
 		}
 		body.free = func() { e.zstd.Add(-1) }
@@ -96,8 +110,7 @@ func (e *Edge) decode(resp *http.Response) bool {
 	return true
 }
 
-// errTooManyZstd is for answers to requests of which more were on their way than
-// can be decoded.
+// errTooManyZstd is for answers that were not asked to be of zstd.
 var errTooManyZstd = fmt.Errorf("more than %d answers with Content-Encoding: zstd are read at once; try again", maxZstd)
 
 // decoded is a body that is decoded as it is read.

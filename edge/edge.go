@@ -87,7 +87,8 @@ var DefaultLimits = webtask.Limits{
 type Edge struct {
 	opts      Options
 	runDomain runDomain
-	zstd      atomic.Int64 // bodies being decoded, see maxZstd
+	zstd      atomic.Int64 // answers that are or may have to be decoded, see maxZstd
+	fetches   fetches
 }
 
 // New checks options and returns an Edge.

@@ -40,15 +40,28 @@ func (c *call) Fetch(ctx context.Context, req *jsruntime.FetchRequest) (*jsrunti
 	if err != nil {
 		return nil, err
 	}
+	leave, err := c.edge.fetches.enter(c.plan.task.Container)
+	if err != nil {
+		return nil, err
+	}
+	// A body that nobody closes ends with its request.
+	stop := context.AfterFunc(ctx, leave)
 	h := hop{method: req.Method, url: target, header: fetchHeader(req.Header), body: req.Body, length: req.Length}
 	c.edge.wantDecoded(&h)
 	h.header[headerLoop] = append(c.loop[:len(c.loop):len(c.loop)], userAgent)
 	ctx, span := startFetchSpan(ctx, &h)
 	start := c.edge.opts.Now()
-	resp, err := c.follow(ctx, h, req.Redirect)
+	resp, err := c.follow(ctx, &h, req.Redirect)
 	c.edge.opts.Observer.FetchDone(c.edge.opts.Now().Sub(start), err)
 	endFetchSpan(span, resp, err)
-	return resp, err
+	if err != nil {
+		stop()
+		leave()
+		c.edge.leaveZstd(&h)
+		return nil, err
+	}
+	resp.Body = &openBody{ReadCloser: resp.Body, closed: func() { stop(); leave() }}
+	return resp, nil
 }
 
 // hop is one request on the way of a fetch().
@@ -58,17 +71,18 @@ type hop struct {
 	header http.Header // the hop's own
 	body   io.Reader
 	length int64
+	zstd   bool // a place among maxZstd is kept for its answer
 }
 
 // follow sends a request and, if asked to, those that it is redirected to.
-func (c *call) follow(ctx context.Context, h hop, mode string) (*jsruntime.FetchResponse, error) {
+func (c *call) follow(ctx context.Context, h *hop, mode string) (*jsruntime.FetchResponse, error) {
 	for redirects := 0; ; redirects++ {
-		resp, err := c.send(ctx, &h)
+		resp, err := c.send(ctx, h)
 		if err != nil {
 			return nil, err
 		}
 		if !isRedirect(resp.StatusCode) || mode == "manual" || resp.Header.Get("Location") == "" {
-			if c.edge.decode(resp) {
+			if c.edge.decode(resp, h) {
 				// A few bytes may become many, and those are what is paid for.
 				resp.Body = c.metered(ctx, resp.Body)
 			}

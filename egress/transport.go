@@ -87,6 +87,10 @@ func NewTransport(policy *Policy, options TransportOptions) *Transport {
 	return t
 }
 
+// maxUnread is how much of a body HTTP/2 takes before anybody reads it. By its
+// default, 4 MiB, a task that reads none of its answers would fill the memory.
+const maxUnread = 256 << 10
+
 func (t *Transport) httpTransport(options TransportOptions) *http.Transport {
 	perHost := withDefault(options.MaxIdlePerHost, 64)
 	return &http.Transport{
@@ -99,6 +103,7 @@ func (t *Transport) httpTransport(options TransportOptions) *http.Transport {
 		ResponseHeaderTimeout:  withDefault(options.HeaderTimeout, time.Minute),
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: withDefault(options.MaxHeaderBytes, 256<<10),
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: maxUnread},
 	}
 }
 

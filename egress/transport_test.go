@@ -330,6 +330,50 @@ func TestHTTP2AndCertificates(t *testing.T) {
 	}
 }
 
+// TestUnreadBodies has an upstream send more than anybody reads: what it gets
+// rid of is what is kept of it.
+func TestUnreadBodies(t *testing.T) {
+	var sent atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		piece := make([]byte, 16<<10)
+		for r.Context().Err() == nil {
+			n, err := w.Write(piece)
+			if err != nil {
+				return
+			}
+			sent.Add(int64(n))
+		}
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(server.Certificate())
+	tr := newTransport(t, mustPolicy(t, "127.0.0.1:"+portOf(t, server)), TransportOptions{RootCAs: pool})
+	const bodies = 4
+	for range bodies {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.ProtoMajor != 2 {
+			t.Fatalf("answered over %s", resp.Proto)
+		}
+	}
+	const slack = 256 << 10 // of the server
+	for last := int64(-1); sent.Load() != last; time.Sleep(200 * time.Millisecond) {
+		last = sent.Load()
+		if last > bodies*maxUnread+slack {
+			t.Fatalf("%d bytes of %d bodies were taken, and nobody read one", last, bodies)
+		}
+	}
+}
+
 func TestNoProxyFromTheEnvironment(t *testing.T) {
 	var proxied atomic.Bool
 	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { proxied.Store(true) }))
