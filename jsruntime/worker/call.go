@@ -20,6 +20,9 @@ const (
 	maxHostErrors = 1000 // that may be referred to later
 )
 
+// maxLogDelay is how old a line of the console may be.
+const maxLogDelay = 10 * time.Second
+
 // call is a live request on the edge's side. What its worker asks for is
 // looked up here, and ends with it.
 type call struct {
@@ -142,6 +145,10 @@ func (c *call) handle(f frame) error {
 		entry := d.log()
 		if err := d.End(); err != nil {
 			return err
+		}
+		// It is the worker's clock, and its word.
+		if now := time.Now(); entry.Time.After(now) || now.Sub(entry.Time) > maxLogDelay {
+			entry.Time = now
 		}
 		c.req.Host.Log(entry)
 		return nil

@@ -14,6 +14,13 @@ import (
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
+// callCost is what a call takes besides what was sent with it.
+const callCost = 4 << 10
+
+// maxHeld is how many bytes all calls of a worker may take in the edge at once:
+// no more than it may take itself, since it had to hold them before.
+func (l *link) maxHeld() int64 { return max(l.key.memory, 32<<20) }
+
 // serveCall starts a call of the Host on a goroutine of its own.
 func (c *call) serveCall(f frame) error {
 	d := &decoder{Decoder: wire.Decoder{Rest: f.payload}}
@@ -32,6 +39,11 @@ func (c *call) serveCall(f frame) error {
 	c.last = number
 	if len(c.calls) >= maxCalls {
 		return wire.Violation("more than %d calls of one request at once", maxCalls)
+	}
+	cost := int64(callCost + len(f.payload))
+	if held := c.link.held.Add(cost); held > c.link.maxHeld() {
+		c.link.held.Add(-cost)
+		return wire.Violation("calls for which the edge would have to hold %d bytes", held)
 	}
 	ctx, cancel := context.WithCancelCause(c.context())
 	under := &edgeCall{cancel: cancel}
@@ -93,6 +105,7 @@ func (c *call) serveCall(f frame) error {
 	}
 	c.calls[number] = under
 	go func() {
+		defer c.link.held.Add(-cost)
 		if do() {
 			cancel(nil)
 			c.mu.Lock()
@@ -105,6 +118,18 @@ func (c *call) serveCall(f frame) error {
 
 // checkFetch refuses a request that no script can make.
 func checkFetch(d *decoder, req *jsruntime.FetchRequest) error {
+	switch strings.ToUpper(req.Method) {
+	case "", "CONNECT", "TRACE", "TRACK":
+		d.Fail("method")
+	}
+	switch req.Redirect {
+	case "", "follow", "error", "manual":
+	default:
+		d.Fail("mode of redirects")
+	}
+	if req.Length < -1 {
+		d.Fail("body of a negative length")
+	}
 	for name, values := range req.Header {
 		if !httpguts.ValidHeaderFieldName(name) || http.CanonicalHeaderKey(name) != name {
 			d.Fail("header name")
@@ -115,7 +140,7 @@ func checkFetch(d *decoder, req *jsruntime.FetchRequest) error {
 			}
 		}
 	}
-	if req.Method == "" || strings.ContainsFunc(req.Method, func(r rune) bool { return !httpguts.IsTokenRune(r) }) {
+	if strings.ContainsFunc(req.Method, func(r rune) bool { return !httpguts.IsTokenRune(r) }) {
 		d.Fail("method")
 	}
 	return d.End()

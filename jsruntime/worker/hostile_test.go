@@ -3,6 +3,8 @@
 package worker
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -28,6 +30,7 @@ type liar struct {
 	link *link
 	in   *frameReader
 
+	host   jsruntime.Host
 	unread bool // bodies of responses are not read before the end
 }
 
@@ -61,9 +64,10 @@ func (p *liarProcess) Kill() {
 	})
 }
 
-func newLiar(t testing.TB) *liar {
+func newLiar(t testing.TB, options Options) *liar {
 	t.Helper()
-	s, err := New(Options{Spares: -1, Grace: time.Minute})
+	options.Spares, options.Grace = -1, cmp.Or(options.Grace, time.Minute)
+	s, err := New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +97,7 @@ func liarOf(t testing.TB, s *Supervisor) *liar {
 		cancel()
 		_ = s.Close(ctx) // requests of a liar never end by themselves
 	})
-	return &liar{t: t, fd: pair[1], link: l, in: newFrameReader(pair[1], maxFromEdge)}
+	return &liar{t: t, fd: pair[1], link: l, in: newFrameReader(pair[1], maxFromEdge), host: refusing{}}
 }
 
 // ask sends a request through the link and returns it as the liar gets it.
@@ -102,7 +106,7 @@ func (w *liar) ask(ctx context.Context, body io.Reader) (number uint32, outcome 
 	program := jsruntime.NewProgram(jsruntime.Script{Name: "a.js", Code: "module.exports = (cb) => cb()"})
 	spec := jsruntime.NewSpec("k", program, jsruntime.SpecOptions{Container: "acme", Limits: webtask.Limits{Timeout: time.Hour}})
 	outcome = make(chan error, 1)
-	req := &jsruntime.Request{ID: "r", Method: "GET", URL: "http://localhost/", Header: http.Header{}, Host: refusing{}, Body: body, Length: -1}
+	req := &jsruntime.Request{ID: "r", Method: "GET", URL: "http://localhost/", Header: http.Header{}, Host: w.host, Body: body, Length: -1}
 	go func() {
 		resp, err := w.link.do(ctx, spec, req)
 		if err == nil && resp.Body != nil {
@@ -185,6 +189,17 @@ func TestLies(t *testing.T) {
 		},
 		"session with a TTL":      func(w *liar, n uint32) { w.say(kindCall, n, change(webtask.SessionChange{TTL: time.Hour})) },
 		"session of its choosing": func(w *liar, n uint32) { w.say(kindCall, n, change(webtask.SessionChange{MoveTo: "x"})) },
+		"method of a proxy": func(w *liar, n uint32) {
+			w.say(kindCall, n, putFetch(wire.PutUint(wire.PutUint(nil, 1), callFetch), &jsruntime.FetchRequest{Method: "connect", URL: "http://x/"}))
+		},
+		"length below unknown": func(w *liar, n uint32) {
+			w.say(kindCall, n, putFetch(wire.PutUint(wire.PutUint(nil, 1), callFetch), &jsruntime.FetchRequest{Method: "GET", URL: "http://x/", Length: -2}))
+		},
+		"data that is none": func(w *liar, n uint32) {
+			w.unread = true
+			w.say(kindResponse, n, wire.PutUint(response(responseStream, 200, nil, -1), 0))
+			w.say(kindData, n, wire.PutUint(nil, 0))
+		},
 		"data beyond the window": func(w *liar, n uint32) {
 			w.unread = true
 			w.say(kindResponse, n, wire.PutUint(response(responseStream, 200, nil, -1), 0))
@@ -203,7 +218,7 @@ func TestLies(t *testing.T) {
 		"hangs up": func(w *liar, n uint32) { _ = unix.Shutdown(w.fd, unix.SHUT_RDWR) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newLiar(t)
+			w := newLiar(t, Options{})
 			number, outcome := w.ask(t.Context(), strings.NewReader("body"))
 			lie(w, number)
 			err := <-outcome
@@ -219,9 +234,164 @@ func TestLies(t *testing.T) {
 	}
 }
 
+// TestSmallPieces has a worker send the window of a stream byte by byte: it takes
+// no more memory than in one piece.
+func TestSmallPieces(t *testing.T) {
+	s := newInbound(newFrameWriter(-1), streamKey{request: 1}, window)
+	for range window {
+		if err := s.push([]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	total := 0
+	for _, chunk := range s.chunks {
+		total += cap(chunk)
+	}
+	if len(s.chunks) > window/joined || total > 2*window {
+		t.Errorf("%d pieces that take %d bytes", len(s.chunks), total)
+	}
+	if body, err := io.ReadAll(io.LimitReader(s, window)); err != nil || len(body) != window {
+		t.Errorf("%d bytes are read, %v", len(body), err)
+	}
+}
+
+// TestUnreadSocket has a worker that does not read what it is sent: neither who
+// waits for it nor who only asks it is kept.
+func TestUnreadSocket(t *testing.T) {
+	w := newLiar(t, Options{Grace: 20 * time.Millisecond})
+	_, outcome := w.ask(t.Context(), nil)
+	large := strings.Repeat("x", 8<<20)
+	program := jsruntime.NewProgram(jsruntime.Script{Name: "large.js", Code: large})
+	spec := jsruntime.NewSpec("large", program, jsruntime.SpecOptions{Container: "acme", Limits: webtask.Limits{Timeout: time.Hour}})
+	others := make(chan error)
+	const waiting = 3
+	for range waiting {
+		go func() {
+			req := &jsruntime.Request{ID: "r", Method: "GET", URL: "http://localhost/", Header: http.Header{}, Host: refusing{}}
+			_, err := w.link.do(t.Context(), spec, req)
+			others <- err
+		}()
+	}
+	for range waiting {
+		var crash *jsruntime.CrashError
+		if err := <-others; err != errRetired && !errors.As(err, &crash) {
+			t.Errorf("a request that waited ended with %v", err)
+		}
+	}
+	if _, err := w.link.ask(t.Context(), control{}); err == nil {
+		t.Error("a worker that is gone has answered")
+	}
+	var crash *jsruntime.CrashError
+	if err := <-outcome; !errors.As(err, &crash) || !errors.Is(err, wire.ErrUnread) {
+		t.Errorf("the request before ended with %v", err)
+	}
+	<-w.link.gone
+}
+
+// waiting is a Host whose calls end with their request.
+type waiting struct{ refusing }
+
+func (waiting) SaveSession(ctx context.Context, _ *webtask.SessionChange) (*jsruntime.Session, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+// TestHeldCalls has a worker make calls that hold more than it may itself take.
+func TestHeldCalls(t *testing.T) {
+	w := newLiar(t, Options{Memory: 1}) // counts as 32 MiB
+	w.host = waiting{}
+	number, outcome := w.ask(t.Context(), nil)
+	change := mustJSON(&webtask.SessionChange{Set: map[string][]byte{"k": []byte(`"` + strings.Repeat("x", 2<<20) + `"`)}})
+	for n := uint64(1); n <= 32<<20/uint64(len(change))+1; n++ {
+		w.say(kindCall, number, wire.PutBytes(wire.PutUint(wire.PutUint(nil, n), callSaveSession), change))
+	}
+	if err := <-outcome; !errors.Is(err, wire.ErrProtocol) {
+		t.Errorf("the request ended with %v", err)
+	}
+	<-w.link.gone
+	ended := time.After(10 * time.Second)
+	for w.link.held.Load() != 0 {
+		select {
+		case <-ended:
+			t.Fatalf("%d bytes are still held", w.link.held.Load())
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// TestFlood has a worker send frames that mean nothing as fast as it can.
+func TestFlood(t *testing.T) {
+	w := newLiar(t, Options{})
+	number, _ := w.ask(t.Context(), nil)
+	stop := []byte{0, 0, 0, 0, byte(kindStop), 0, 0, 0, 0, 0}
+	binary.LittleEndian.PutUint32(stop, 1)
+	binary.LittleEndian.PutUint32(stop[5:], number)
+	start := time.Now()
+	const bursts = 3
+	for range bursts * frameBurst / 1024 {
+		if err := wire.Write(w.fd, bytes.Repeat(stop, 1024)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(start); took < (bursts-1)*frameBurstTime {
+		t.Errorf("%d frames were taken in %v", bursts*frameBurst, took)
+	}
+}
+
+// TestStatistics has a worker tell of another container, and command a terminal.
+func TestStatistics(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"pools":[{"container":"victim","idle":1}]}`:                 "",
+		`{"pools":[{"container":"acme","idle":-1}]}`:                  "",
+		`{"pools":[{"container":"acme","busy":9223372036854775807}]}`: "",
+		`{"flushed":-1}`: "",
+		`{"pools":[{"container":"acme","name":"\u001b[2J","program":"a"}]}`: "\ufffd[2J",
+	} {
+		w := newLiar(t, Options{})
+		answered := make(chan error, 1)
+		go func() {
+			answer, err := w.link.ask(t.Context(), control{})
+			if err == nil && answer.Pools[0].Name != want {
+				t.Errorf("%s: the name is %q", text, answer.Pools[0].Name)
+			}
+			answered <- err
+		}()
+		f, err := w.in.next()
+		if err != nil || f.kind != kindControl {
+			t.Fatalf("asked with %v, %v", f, err)
+		}
+		w.say(kindAnswer, f.request, []byte(text))
+		if err := <-answered; (err == nil) != (want != "") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// keeping is a Host that keeps the times of its log.
+type keeping struct {
+	refusing
+	times chan time.Time
+}
+
+func (k keeping) Log(entry jsruntime.LogEntry) { k.times <- entry.Time }
+
+// TestLogTimes has a worker backdate what it logs.
+func TestLogTimes(t *testing.T) {
+	w := newLiar(t, Options{})
+	host := keeping{times: make(chan time.Time, 1)}
+	w.host = host
+	number, _ := w.ask(t.Context(), nil)
+	for _, forged := range []time.Time{{}, time.Unix(1, 0), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)} {
+		w.say(kindLog, number, putLog(nil, &jsruntime.LogEntry{Message: "m", Time: forged}))
+		if got := <-host.times; time.Since(got).Abs() > time.Minute {
+			t.Errorf("a line of %v is logged as of %v", forged, got)
+		}
+	}
+}
+
 // A worker may name its requests, and nothing that is over.
 func TestLateFrames(t *testing.T) {
-	w := newLiar(t)
+	w := newLiar(t, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	number, outcome := w.ask(ctx, nil)
 	cancel()
@@ -254,7 +424,7 @@ func FuzzEdge(f *testing.F) {
 	f.Add(uint8(kindEvent), wire.PutString(wire.PutInt(wire.PutUint(nil, eventDiscarded), 0), "idle"))
 	f.Add(uint8(kindLog), putLog(nil, &jsruntime.LogEntry{Message: "m"}))
 	f.Fuzz(func(t *testing.T, k uint8, payload []byte) {
-		w := newLiar(t)
+		w := newLiar(t, Options{})
 		ctx, cancel := context.WithCancel(t.Context())
 		number, outcome := w.ask(ctx, strings.NewReader("body"))
 		w.say(kind(k), number, payload)

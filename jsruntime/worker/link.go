@@ -9,9 +9,11 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 
@@ -35,6 +37,8 @@ type link struct {
 	answers atomic.Uint64 // that the worker gave
 
 	sending sync.Mutex // programs and webtasks go out in order
+
+	held atomic.Int64 // bytes of the worker's calls of Host, see maxHeld
 
 	mu        sync.Mutex
 	calls     map[uint32]*call
@@ -67,24 +71,43 @@ type proc interface {
 // its place: tokens come and go.
 const maxSpecs = 1024
 
+// maxCounted is more isolates, or requests that wait for one, than any worker has.
+const maxCounted = 1 << 20
+
 // errRetired reports a worker that takes no new requests.
 var errRetired = errors.New("worker is retiring")
 
 func newLink(owner *Supervisor, key key, proc proc) *link {
-	return &link{
+	l := &link{
 		owner: owner, key: key, proc: proc,
 		in: newFrameReader(proc.FD(), maxFromWorker), out: newFrameWriter(proc.FD()),
 		ready: make(chan struct{}), gone: make(chan struct{}),
 		calls: make(map[uint32]*call), specs: make(map[*jsruntime.Spec]uint32), programs: make(map[*jsruntime.Program]uint32),
 		questions: make(map[uint32]chan []byte), idleSince: owner.now(),
 	}
+	// One that never reads would keep whoever writes to it, and who waits for
+	// those, for ever: not all of them have a request whose time runs out.
+	const graces = 15 // it may be kept from the CPU
+	if err := l.out.bound(graces * owner.options.Grace); err != nil {
+		l.abort(nil, nil, err)
+	}
+	return l
 }
 
 func (l *link) now() time.Time { return l.owner.now() }
 
+// A worker may send a burst of frames at once, and so many in that time on the
+// average: some thousands serve requests as fast as it can. One that sends more,
+// which need mean nothing, would take the edge's CPU for little of its own.
+const (
+	frameBurst     = 1 << 16
+	frameBurstTime = 250 * time.Millisecond
+)
+
 // read takes what the worker sends, until it ends.
 func (l *link) read() {
-	for {
+	since := time.Now()
+	for n := 1; ; n++ {
 		f, err := l.in.next()
 		if err == nil {
 			err = l.handle(f)
@@ -92,6 +115,13 @@ func (l *link) read() {
 		if err != nil {
 			l.end(err)
 			return
+		}
+		if n%frameBurst == 0 {
+			select {
+			case <-time.After(frameBurstTime - time.Since(since)):
+			case <-l.proc.Done():
+			}
+			since = time.Now()
 		}
 		if !l.in.buffered() {
 			// Whom the frame has woken runs at once, on this very processor,
@@ -457,11 +487,37 @@ func (l *link) ask(ctx context.Context, question control) (answer controlAnswer,
 		}
 		d := decoder{Decoder: wire.Decoder{Rest: wire.PutBytes(nil, payload)}}
 		d.json(&answer)
-		return answer, d.End()
+		l.checkAnswer(&d, &answer)
+		if err := d.End(); err != nil {
+			l.abort(nil, nil, err)
+			return controlAnswer{}, err
+		}
+		return answer, nil
 	case <-ctx.Done():
 		l.mu.Lock()
 		delete(l.questions, number)
 		l.mu.Unlock()
 		return answer, context.Cause(ctx)
+	}
+}
+
+// checkAnswer refuses what a worker cannot know, and leaves nothing that a
+// terminal would obey: operators look at it.
+func (l *link) checkAnswer(d *decoder, answer *controlAnswer) {
+	if len(answer.Pools) > maxSpecs || answer.Flushed < 0 {
+		d.Fail("counts of isolates")
+	}
+	plain := func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}
+	for i := range answer.Pools {
+		p := &answer.Pools[i]
+		if p.Container != l.key.container || min(p.Idle, p.Busy, p.Queued) < 0 || max(p.Idle, p.Busy, p.Queued) > maxCounted {
+			d.Fail("statistics of what is not its own")
+		}
+		p.Key, p.Name, p.Program = strings.Map(plain, p.Key), strings.Map(plain, p.Name), strings.Map(plain, p.Program)
 	}
 }

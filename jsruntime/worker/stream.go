@@ -49,19 +49,27 @@ func newInbound(out *frameWriter, key streamKey, credit int) *inbound {
 	return s
 }
 
+// joined is up to which size a piece takes in those that follow it: each piece
+// takes more memory than it counts.
+const joined = 4 << 10
+
 // push takes a piece from the peer. What exceeds the window breaks the
-// protocol.
+// protocol, and so does what uses nothing of it.
 func (s *inbound) push(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(p) > s.credit {
+	if len(p) == 0 || len(p) > s.credit {
 		return wire.Violation("%d bytes of a stream that may have %d", len(p), s.credit)
 	}
 	s.credit -= len(p)
 	if s.closed || s.err != nil {
 		return nil // it was under way
 	}
-	s.chunks = append(s.chunks, p)
+	if last := len(s.chunks) - 1; last >= 0 && len(s.chunks[last])+len(p) <= joined {
+		s.chunks[last] = append(s.chunks[last], p...)
+	} else {
+		s.chunks = append(s.chunks, p)
+	}
 	s.change.Signal()
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
@@ -147,7 +148,8 @@ func (r *frameReader) fill() error {
 // writing writes, for all that come meanwhile too, so that under load one call
 // of the system carries many frames and without load nobody waits.
 type frameWriter struct {
-	fd int
+	fd       int
+	patience time.Duration // how long the peer may take for a batch; 0: for ever
 
 	mu      sync.Mutex
 	room    sync.Cond // pending has become short
@@ -194,7 +196,7 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 		batch := w.pending
 		w.pending = w.spare[:0]
 		w.mu.Unlock()
-		err := wire.Write(w.fd, batch)
+		err := w.write(batch)
 		w.mu.Lock()
 		if cap(batch) > 2*maxPending {
 			batch = nil // a program passed through it
@@ -212,6 +214,19 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 	}
 	w.mu.Unlock()
 	return err
+}
+
+func (w *frameWriter) write(batch []byte) error {
+	if w.patience > 0 {
+		return wire.WriteWithin(w.fd, batch, w.patience)
+	}
+	return wire.Write(w.fd, batch)
+}
+
+// bound has writes fail when the peer takes longer than that to read them.
+func (w *frameWriter) bound(patience time.Duration) error {
+	w.patience = patience
+	return wire.Bound(w.fd, patience)
 }
 
 // shut makes all further writes fail and waits until none goes on. The peer

@@ -3,8 +3,10 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,4 +41,38 @@ func Write(fd int, b []byte) error {
 		b = b[n:]
 	}
 	return nil
+}
+
+// ErrUnread reports a peer that does not read what it is sent.
+var ErrUnread = errors.New("the peer does not read")
+
+// Bound has WriteWithin return when the peer of a socket does not read.
+func Bound(fd int, patience time.Duration) error {
+	limit := unix.NsecToTimeval(int64(patience))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
+		return fmt.Errorf("time limit of the socket: %w", err)
+	}
+	return nil
+}
+
+// WriteWithin is Write for a socket with a Bound: it fails with ErrUnread once
+// the peer has taken longer than that for b.
+func WriteWithin(fd int, b []byte, patience time.Duration) error {
+	var end time.Time // found out when one call was not enough
+	for {
+		n, err := unix.Write(fd, b)
+		if err != nil && err != unix.EINTR && err != unix.EAGAIN {
+			return fmt.Errorf("writing to the socket: %w", err)
+		}
+		if b = b[max(n, 0):]; len(b) == 0 {
+			return nil
+		}
+		now := time.Now()
+		if end.IsZero() {
+			end = now.Add(patience)
+		}
+		if err == unix.EAGAIN || now.After(end) {
+			return ErrUnread
+		}
+	}
 }
