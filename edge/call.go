@@ -41,6 +41,10 @@ var (
 	_ jsruntime.SessionCommitter = (*call)(nil)
 )
 
+// lineCost is what a line of the console counts besides its text: it takes that
+// and more of the log, whatever is in it.
+const lineCost = 100
+
 // Log implements jsruntime.Host.
 func (c *call) Log(entry jsruntime.LogEntry) {
 	logger := c.edge.opts.Console
@@ -48,7 +52,7 @@ func (c *call) Log(entry jsruntime.LogEntry) {
 	if checked == nil {
 		return
 	}
-	size := int64(len(entry.Message) + len(entry.Stack))
+	size := int64(lineCost + len(entry.Message) + len(entry.Stack))
 	if limit := c.plan.task.Limits.LogBytes; limit > 0 {
 		after := c.logged.Add(size)
 		if after > limit {

@@ -24,6 +24,17 @@ const (
 	queryToken          = "key"
 )
 
+// header returns the name of the header that it is; empty: it is none.
+func (c carrier) header() string {
+	switch c {
+	case carriedBearer:
+		return headerAuthorization
+	case carriedHeader:
+		return headerToken
+	}
+	return ""
+}
+
 // carried is the token of ours that a request carries.
 type carried struct {
 	token string

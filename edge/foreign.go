@@ -109,10 +109,18 @@ func droppedFromForeign(name string) bool {
 	switch name {
 	case "Set-Cookie", "Set-Cookie2", "Service-Worker-Allowed", "Clear-Site-Data",
 		"Strict-Transport-Security", "Public-Key-Pins", "Alt-Svc", "Nel", "Report-To", "Reporting-Endpoints",
-		"Refresh", "X-Sendfile":
+		"Accept-Ch", "Critical-Ch", "Set-Login", "Use-As-Dictionary", "Observe-Browsing-Topics", "Shared-Storage-Write",
+		"Refresh", "X-Sendfile", "X-Lighttpd-Send-File":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Accel-")
+	return slices.ContainsFunc(droppedPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// droppedPrefixes begin the names of others: of sessions that are bound to a
+// device, of advertising, and of what servers in front obey.
+var droppedPrefixes = []string{
+	"Sec-Session-", "Secure-Session-", "Attribution-Reporting-",
+	"X-Accel-", "X-Reproxy-", "X-Litespeed-", "X-Lscache",
 }
 
 // droppedFromAll reports whether a response header in canonical form is the

@@ -103,6 +103,21 @@ func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && len(r.Header["Origin"]) > 0 && len(r.Header["Access-Control-Request-Method"]) > 0
 }
 
+// asksForToken reports whether a preflight is for a request with one of the
+// headers that hold a token. Others are the site's own to answer: what follows
+// passes on to it.
+func asksForToken(r *http.Request) bool {
+	for _, list := range r.Header["Access-Control-Request-Headers"] {
+		for name := range strings.SplitSeq(list, ",") {
+			switch http.CanonicalHeaderKey(strings.TrimSpace(name)) {
+			case headerAuthorization, headerToken:
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // callsAcrossOrigins reports whether a request in token mode is one that a page
 // of another origin makes; a page of a foreign task, being sandboxed, is one
 // too. Such a page may read the answer, as its preflight was told: it shows a

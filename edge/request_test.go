@@ -61,6 +61,15 @@ func TestPreflight(t *testing.T) {
 	if !isPreflight(r) {
 		t.Error("a preflight is not recognised")
 	}
+	for asked, want := range map[string]bool{
+		"authorization": true, "x-webtask-token": true, "content-type,X-Webtask-Token": true, "a , authorization": true,
+		"": false, "content-type": false, "x-authorization": false, "*": false,
+	} {
+		r.Header.Set("Access-Control-Request-Headers", asked)
+		if asksForToken(r) != want {
+			t.Errorf("a preflight for %q: %v", asked, !want)
+		}
+	}
 	w := httptest.NewRecorder()
 	answerPreflight(w)
 	h := w.Result().Header

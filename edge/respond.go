@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
 )
 
@@ -90,13 +92,14 @@ type answerExtra struct {
 	private    bool   // no cache may keep it, unless the task says otherwise
 	anyOrigin  bool   // any page may read it, unless the task says otherwise
 	noReferrer bool   // the URL holds a token
+	carrier    string // the request header that holds one; empty: none
 }
 
 // writeHeader fills the head from the task's headers, less what is not a
 // task's to set, and adds the edge's.
 func (c *call) writeHeader(h http.Header, resp *jsruntime.Response, extra answerExtra) {
 	cached := false
-	if resp.ContentType != "" {
+	if resp.ContentType != "" && httpguts.ValidHeaderFieldValue(resp.ContentType) {
 		h["Content-Type"] = c.keep(resp.ContentType)
 	}
 	for name, values := range resp.Header {
@@ -126,11 +129,20 @@ func (c *call) writeHeader(h http.Header, resp *jsruntime.Response, extra answer
 	if extra.setCookie != "" {
 		cookies := h["Set-Cookie"]
 		h["Set-Cookie"] = append(cookies[:len(cookies):len(cookies)], extra.setCookie)
+	}
+	switch {
+	case extra.setCookie != "", c.foreign && extra.carrier != "":
 		// Whatever the task says: a cache must not hand one visitor's session
-		// to the next.
-		if cached && !keepsPrivate(h["Cache-Control"]) {
-			cached = false
+		// to the next, nor what a token made of a URL of the site to those who
+		// ask for that URL.
+		for name := range h {
+			if steersCaches(name) {
+				delete(h, name)
+			}
 		}
+		cached = cached && keepsPrivate(h["Cache-Control"])
+	case cached && extra.carrier != "":
+		h["Vary"] = append(h["Vary"][:len(h["Vary"]):len(h["Vary"])], extra.carrier)
 	}
 	if !cached && extra.private {
 		h["Cache-Control"] = c.keep("private, no-store")
@@ -168,14 +180,28 @@ func mergeHeader(name string, before, task []string) []string {
 	return task
 }
 
+// keepsPrivate reports whether shared caches may not keep an answer (RFC 9111
+// §5.2.2). With a list of fields, in quotes, private is about these alone.
 func keepsPrivate(cacheControl []string) bool {
 	for _, value := range cacheControl {
-		value = strings.ToLower(value)
-		if strings.Contains(value, "private") || strings.Contains(value, "no-store") {
-			return true
+		if strings.Contains(value, `"`) {
+			continue
+		}
+		for directive := range strings.SplitSeq(value, ",") {
+			switch strings.ToLower(strings.TrimSpace(directive)) {
+			case "private", "no-store":
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// steersCaches reports whether a header in canonical form is Cache-Control for
+// some caches alone, which obey it instead (RFC 9213, Edge Architecture
+// Specification).
+func steersCaches(name string) bool {
+	return name == "Surrogate-Control" || strings.HasSuffix(name, "-Cache-Control")
 }
 
 var streamBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}

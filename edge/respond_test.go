@@ -268,11 +268,73 @@ func TestConsole(t *testing.T) {
 		}
 	}
 	st.console.TakeAll()
-	st.inline(`export default { fetch() { for (let i = 0; i < 100; i++) console.log("0123456789"); return new Response() } }`).Limits = webtask.Limits{LogBytes: 55}
+	st.inline(`export default { fetch() { for (let i = 0; i < 100; i++) console.log("0123456789"); return new Response() } }`).Limits = webtask.Limits{LogBytes: 5*(lineCost+10) + 5}
 	st.get("/", nil)
 	lines = st.console.All()
 	if len(lines) != 6 || !strings.Contains(lines[5].Message, "log_bytes") {
 		t.Errorf("%d lines, the last is %q", len(lines), lines[len(lines)-1].Message)
+	}
+}
+
+// Lines without a text take room as well.
+func TestEmptyLinesCount(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	st.inline(`export default { fetch() { for (let i = 0; i < 1000; i++) console.log(""); return new Response() } }`).Limits = webtask.Limits{LogBytes: 10 * lineCost}
+	st.get("/", nil)
+	if n := len(st.console.All()); n != 11 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// A URL of the site does not name what a token in a header made of it.
+func TestWriteHeaderAndCaches(t *testing.T) {
+	for _, test := range []struct {
+		foreign   bool
+		carrier   string
+		cookie    string
+		task      http.Header
+		cache     string
+		vary      string
+		surrogate bool
+	}{
+		{true, "", "", http.Header{"Cache-Control": {"public"}}, "public", "", true},
+		{true, headerToken, "", http.Header{"Cache-Control": {"public"}}, "private, no-store", "", false},
+		{true, headerAuthorization, "", nil, "private, no-store", "", false},
+		{true, headerToken, "", http.Header{"Cache-Control": {`public, private="x"`}}, "private, no-store", "", false},
+		{true, headerToken, "", http.Header{"Cache-Control": {`public, x="a, no-store, b"`}}, "private, no-store", "", false},
+		{true, headerToken, "", http.Header{"Cache-Control": {"public, x-private, no-store=1"}}, "private, no-store", "", false},
+		{true, headerToken, "", http.Header{"Cache-Control": {"max-age=1, Private"}}, "max-age=1, Private", "", false},
+		{false, headerToken, "", http.Header{"Cache-Control": {"public"}, "Vary": {"Origin"}}, "public", "Origin|X-Webtask-Token", true},
+		{false, headerAuthorization, "", nil, "private, no-store", "", true},
+		{false, "", "a=b", http.Header{"Cache-Control": {"public"}}, "private, no-store", "", false},
+	} {
+		task := test.task.Clone()
+		if task == nil {
+			task = http.Header{}
+		}
+		task.Set("Cdn-Cache-Control", "max-age=60")
+		task.Set("Surrogate-Control", "max-age=60")
+		h := http.Header{}
+		c := &call{foreign: test.foreign}
+		c.writeHeader(h, &jsruntime.Response{Header: task}, answerExtra{private: true, carrier: test.carrier, setCookie: test.cookie})
+		if got := h.Get("Cache-Control"); got != test.cache {
+			t.Errorf("%+v: Cache-Control: %s", test, got)
+		}
+		if got := strings.Join(h["Vary"], "|"); got != test.vary {
+			t.Errorf("%+v: Vary: %s", test, got)
+		}
+		if got := h.Get("Surrogate-Control") != "" || h.Get("Cdn-Cache-Control") != ""; got != test.surrogate {
+			t.Errorf("%+v: %v", test, h)
+		}
+	}
+}
+
+// What is no value of a header is not sent as the type, either.
+func TestWriteHeaderRefusesTypes(t *testing.T) {
+	h := http.Header{}
+	(&call{}).writeHeader(h, &jsruntime.Response{ContentType: "text/html\r\nSet-Cookie: a=b"}, answerExtra{})
+	if len(h) != 0 {
+		t.Errorf("%q", h)
 	}
 }
 

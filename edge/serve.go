@@ -24,7 +24,7 @@ func (e *Edge) Serve(w http.ResponseWriter, r *http.Request, route *Route, info 
 	start := e.opts.Now()
 	token, err := findToken(r)
 	if err == nil && route.Task == nil && token.in == carriedNot {
-		if isPreflight(r) {
+		if isPreflight(r) && asksForToken(r) {
 			answerPreflight(w)
 			info.Outcome, info.Status, info.Duration = OutcomePreflight, http.StatusNoContent, e.opts.Now().Sub(start)
 			return nil
@@ -142,6 +142,7 @@ func (c *call) run(w http.ResponseWriter, r *http.Request, route *Route, info *R
 		private:    used || token.in != carriedNot,
 		anyOrigin:  callsAcrossOrigins(r, route),
 		noReferrer: token.in == carriedQuery,
+		carrier:    token.in.header(),
 	})
 }
 

@@ -108,7 +108,12 @@ func TestServePassesOn(t *testing.T) {
 			}
 		})
 	}
-	resp, _ := st.do("OPTIONS", "/", http.Header{"Origin": {"https://page.test"}, "Access-Control-Request-Method": {"POST"}}, "")
+	preflight := http.Header{"Origin": {"https://page.test"}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"content-type"}}
+	if resp, _ := st.do("OPTIONS", "/", preflight, ""); resp.StatusCode != 299 {
+		t.Errorf("a preflight of the site's own answered %d", resp.StatusCode)
+	}
+	preflight["Access-Control-Request-Headers"] = []string{"authorization"}
+	resp, _ := st.do("OPTIONS", "/", preflight, "")
 	if resp.StatusCode != 204 || resp.Header.Get("Access-Control-Allow-Origin") != "*" || resp.Header.Get("Access-Control-Allow-Credentials") != "" {
 		t.Errorf("a preflight answered %d %v", resp.StatusCode, resp.Header)
 	}
@@ -122,7 +127,8 @@ func TestServeTrust(t *testing.T) {
 			"Set-Cookie": "evil=1", "Service-Worker-Allowed": "/", "Clear-Site-Data": "*", "Strict-Transport-Security": "max-age=0",
 			"Alt-Svc": "h3", "NEL": "{}", "Report-To": "{}", "Reporting-Endpoints": "a", "Refresh": "0;url=/", "X-Accel-Redirect": "/x",
 			"X-Sendfile": "/x", "Content-Security-Policy": "default-src *", "Connection": "close", "Transfer-Encoding": "x", "Upgrade": "x",
-			"Trailer": "x", "Content-Length": "3", "Keep-Alive": "x", "X-Ok": "1", "Cache-Control": "public, max-age=60" });
+			"Trailer": "x", "Content-Length": "3", "Keep-Alive": "x", "X-Ok": "1", "Cache-Control": "public, max-age=60", "Accept-CH": "x",
+			"Secure-Session-Registration": "(ES256)", "Attribution-Reporting-Register-Source": "{}", "X-Reproxy-URL": "/x" });
 		return new Response(JSON.stringify([request.url, Object.fromEntries(request.headers)]), { headers: h });
 	} }`
 	sent := func(extra http.Header) http.Header {
@@ -135,7 +141,8 @@ func TestServeTrust(t *testing.T) {
 		}
 		return h
 	}
-	setOfSite := []string{"Set-Cookie", "Service-Worker-Allowed", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc", "Nel", "Report-To", "Reporting-Endpoints", "Refresh", "X-Accel-Redirect", "X-Sendfile"}
+	setOfSite := []string{"Set-Cookie", "Service-Worker-Allowed", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc", "Nel", "Report-To", "Reporting-Endpoints", "Refresh", "X-Accel-Redirect", "X-Sendfile",
+		"Accept-Ch", "Secure-Session-Registration", "Attribution-Reporting-Register-Source", "X-Reproxy-Url"}
 
 	check := func(t *testing.T, st *stage, target string, header http.Header, foreign bool, token string) {
 		t.Helper()
@@ -168,8 +175,12 @@ func TestServeTrust(t *testing.T) {
 		if got := strings.Join(policies, "|"); got != "default-src *|"+sandbox && foreign || got != "default-src *" && !foreign {
 			t.Errorf("Content-Security-Policy: %v", policies)
 		}
-		if got := resp.Header.Get("Cache-Control"); got != "public, max-age=60" {
-			t.Errorf("Cache-Control: %s", got)
+		want := "public, max-age=60"
+		if foreign && (header.Get(headerToken) != "" || header.Get(headerAuthorization) != "") {
+			want = "private, no-store"
+		}
+		if got := resp.Header.Get("Cache-Control"); got != want {
+			t.Errorf("Cache-Control: %s, want %s", got, want)
 		}
 		if resp.Header.Get("X-Ok") != "1" {
 			t.Error("X-Ok went missing")
