@@ -440,7 +440,8 @@ func (l *link) end(err error) {
 		}
 		c.mu.Unlock()
 	}
-	l.owner.left(l, reason, open > 0 || culprit != nil)
+	// Also who was answered, or has gone, may have had it die: by waitUntil.
+	l.owner.left(l, reason, len(calls) > 0 || culprit != nil)
 	for _, c := range calls {
 		if c == culprit && fault != nil {
 			c.finish(fault)
