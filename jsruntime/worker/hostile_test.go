@@ -255,6 +255,39 @@ func TestSmallPieces(t *testing.T) {
 	}
 }
 
+// TestReaderNeverWaits has a body give credit that the socket does not take: what
+// comes for the same body is taken all the same.
+func TestReaderNeverWaits(t *testing.T) {
+	out := newFrameWriter(-1)
+	out.pending, out.writing = make([]byte, maxPending+1), true // somebody else writes, and gets nowhere
+	s := newInbound(out, streamKey{request: 1}, 0)
+	read := make(chan error)
+	go func() {
+		_, err := s.Read(make([]byte, 1))
+		read <- err
+	}()
+	pushed := make(chan struct{})
+	go func() {
+		defer close(pushed)
+		for s.push([]byte("x")) != nil { // no credit yet
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	select {
+	case <-pushed:
+	case <-time.After(5 * time.Second):
+		t.Error("what came waits for who gives credit")
+	}
+	out.mu.Lock()
+	out.err = io.ErrClosedPipe
+	out.room.Broadcast()
+	out.mu.Unlock()
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	<-pushed
+}
+
 // TestUnreadSocket has a worker that does not read what it is sent: neither who
 // waits for it nor who only asks it is kept.
 func TestUnreadSocket(t *testing.T) {

@@ -96,11 +96,18 @@ func (s *inbound) ended() func() {
 	return over
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. Credit is given without the mutex, as push waits for
+// that: the goroutine that reads the socket must not wait for one that writes
+// to it, or both ends may wait for each other.
 func (s *inbound) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	for len(s.chunks) == 0 && s.err == nil && !s.closed {
-		s.ask()
+		if more := s.due(); more > 0 {
+			s.mu.Unlock()
+			s.give(more)
+			s.mu.Lock()
+			continue
+		}
 		s.change.Wait()
 	}
 	if s.closed || len(s.chunks) == 0 || s.err != nil && s.err != io.EOF {
@@ -119,27 +126,37 @@ func (s *inbound) Read(p []byte) (int, error) {
 		s.chunks = s.chunks[1:]
 	}
 	s.taken += n
+	more := 0
 	if s.taken >= window/2 {
-		s.ask()
+		more = s.due()
 	}
 	over := s.ended()
 	s.mu.Unlock()
+	s.give(more)
 	over()
 	return n, nil
 }
 
-// ask gives the peer credit for what was read. The mutex is held: a Read of
-// the same stream has nothing else to do.
-func (s *inbound) ask() {
+// due returns the credit that the peer is to get for what was read. The mutex is
+// held.
+func (s *inbound) due() int {
 	more := s.taken
 	if s.credit == 0 && s.taken == 0 && len(s.chunks) == 0 {
 		more = window // the first read
 	}
-	if more == 0 || s.err != nil {
-		return
+	if s.err != nil {
+		return 0
 	}
 	s.taken = 0
 	s.credit += more
+	return more
+}
+
+// give tells the peer of its credit.
+func (s *inbound) give(more int) {
+	if more == 0 {
+		return
+	}
 	// A broken socket ends the stream by itself.
 	_ = s.out.send(kindCredit, s.key.request, func(b []byte) []byte {
 		return wire.PutUint(wire.PutUint(b, uint64(s.key.stream)), uint64(more))
