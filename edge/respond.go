@@ -64,7 +64,7 @@ func (c *call) respond(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	if resp.BodyLength >= 0 {
 		setLength(w.Header(), resp)
 	}
-	return stream(ctx, w, r, resp)
+	return c.stream(ctx, w, r, resp)
 }
 
 // netHTTPBuffer is how much of a body net/http holds back to see whether it is
@@ -209,12 +209,13 @@ var streamBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 // stream writes the head and the body as it comes. Each piece is flushed, so
 // that events reach the client when they happen, unless the whole length is
 // known: then nobody waits for a piece.
-func stream(ctx context.Context, w http.ResponseWriter, r *http.Request, resp *jsruntime.Response) error {
+func (c *call) stream(ctx context.Context, w http.ResponseWriter, r *http.Request, resp *jsruntime.Response) error {
 	control := http.NewResponseController(w)
 	if r.Body != nil && r.Body != http.NoBody {
 		// The script may still be reading the request; not every protocol and
 		// writer knows the question.
 		_ = control.EnableFullDuplex()
+		c.body.closesConnection(w, r)
 	}
 	w.WriteHeader(resp.Status)
 	flush := resp.BodyLength < 0

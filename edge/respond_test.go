@@ -2,12 +2,15 @@ package edge
 
 import (
 	"bufio"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -273,6 +276,40 @@ func TestConsole(t *testing.T) {
 	lines = st.console.All()
 	if len(lines) != 6 || !strings.Contains(lines[5].Message, "log_bytes") {
 		t.Errorf("%d lines, the last is %q", len(lines), lines[len(lines)-1].Message)
+	}
+}
+
+// What nobody reads of a body is no request of its own, also when a handler in
+// front has put another body in its place.
+func TestUnreadBodyIsNoRequest(t *testing.T) {
+	st := newStage(t, fileStore(t), nil)
+	st.inline(`export default { fetch() { return new Response(new ReadableStream({ start(c) { c.enqueue(new TextEncoder().encode("part")); setTimeout(() => c.close(), 20); } })) } }`)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+		st.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	const inner = "GET /inner HTTP/1.1\r\nHost: x\r\n\r\n"
+	filler := strings.Repeat("x", 400_000)
+	for name, request := range map[string]string{
+		"length":  fmt.Sprintf("Content-Length: %d\r\n\r\n%s", 1<<20, inner),
+		"short":   fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(inner), inner),
+		"chunked": fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s%s\r\n0\r\n\r\n", len(inner)+len(filler), inner, filler),
+		"expect":  fmt.Sprintf("Expect: 100-continue\r\nContent-Length: %d\r\n\r\n%s", 1<<20, inner),
+	} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.WriteString(conn, "POST /outer HTTP/1.1\r\nHost: x\r\n"+request) }()
+		answer, _ := io.ReadAll(conn) // ends with the connection, or the deadline
+		conn.Close()
+		if n := strings.Count(string(answer), "HTTP/1.1"); n != 1 || !strings.Contains(string(answer), "part") {
+			t.Errorf("%s: %d answers: %.300q", name, n, answer)
+		}
 	}
 }
 
