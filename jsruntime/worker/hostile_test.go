@@ -429,6 +429,35 @@ func TestDeathAfterTheAnswer(t *testing.T) {
 	}
 }
 
+// TestQuarantine has workers of a container die again and again.
+func TestQuarantine(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	s := &Supervisor{quarantine: make(map[string]*record), now: func() time.Time { return now }}
+	waits := func() time.Duration {
+		var quarantine *jsruntime.QuarantineError
+		if errors.As(s.quarantined("acme"), &quarantine) {
+			return quarantine.RetryAfter
+		}
+		return 0
+	}
+	for _, step := range []struct{ after, wait time.Duration }{
+		{0, 0}, {time.Second, 0}, {30 * time.Second, 0}, // free
+		{30 * time.Second, time.Second}, {2 * time.Second, 2 * time.Second}, {2 * time.Second, 4 * time.Second},
+		{forgetAfter + 3*time.Second, 8 * time.Second}, // not yet a minute since it was let go on
+		{9 * time.Second, 16 * time.Second}, {17 * time.Second, 32 * time.Second}, {33 * time.Second, time.Minute}, {61 * time.Second, time.Minute},
+		{2*forgetAfter + time.Second, 0}, // forgotten
+	} {
+		now = now.Add(step.after)
+		s.died("acme")
+		if got := waits(); got != step.wait {
+			t.Errorf("after the death at %v it waits for %v, want %v", now, got, step.wait)
+		}
+	}
+	if err := s.quarantined("other"); err != nil {
+		t.Error(err)
+	}
+}
+
 // keeping is a Host that keeps the times of its log.
 type keeping struct {
 	refusing

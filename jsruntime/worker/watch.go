@@ -145,7 +145,7 @@ const (
 func (s *Supervisor) died(container string) {
 	now := s.now()
 	r := s.quarantine[container]
-	if r == nil || now.Sub(r.last) > forgetAfter+r.until.Sub(r.last) {
+	if r == nil || now.Sub(r.last) > forgetAfter && now.Sub(r.until) > forgetAfter {
 		r = &record{}
 		s.quarantine[container] = r
 	}
