@@ -298,3 +298,24 @@ func FuzzFrames(f *testing.F) {
 		<-done
 	})
 }
+
+// TestSmallMessagesKeepNoBuffer: code is cached as it was received.
+func TestSmallMessagesKeepNoBuffer(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	out := conn{fd: pair[1]}
+	in := newConn(pair[0], func(frameKind) uint32 { return 1 << 20 })
+	for _, size := range []int{1, 100, 5000} {
+		if err := out.write(frame(frameOutput, make([]byte, size))); err != nil {
+			t.Fatal(err)
+		}
+		_, payload, err := in.read()
+		if err != nil || len(payload) != size || cap(payload) > 2*size+64 {
+			t.Errorf("%d bytes came as %d of %d (%v)", size, len(payload), cap(payload), err)
+		}
+	}
+}

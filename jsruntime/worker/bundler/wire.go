@@ -61,10 +61,11 @@ func (c *conn) read() (frameKind, []byte, error) {
 		return 0, nil, err
 	}
 	payload := c.buffer[headerSize:end:end]
-	if len(c.buffer) == end {
+	if len(c.buffer) == end && cap(c.buffer) <= end+end/4 {
 		c.buffer = nil
 		return k, payload, nil
 	}
+	// What is cached of a small message must not keep a large buffer.
 	c.buffer = c.buffer[end:]
 	return k, slices.Clone(payload), nil
 }
