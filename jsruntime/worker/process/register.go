@@ -44,6 +44,7 @@ func Register(kind string, main Main) {
 	if len(os.Args) != 2 || json.Unmarshal([]byte(os.Args[1]), &s) != nil {
 		os.Exit(2) // started by somebody else
 	}
+	os.Clearenv() // of firstEnv
 	r := lockUp(s)
 	say(reportPrefix, r)
 	// The goroutine of init functions is bound to the main thread; the work

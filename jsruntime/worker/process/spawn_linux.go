@@ -136,7 +136,7 @@ func (f *footing) start(options Options, files []*os.File, g *group) (*os.Proces
 	}
 	g.use(attr)
 	return os.StartProcess("/proc/self/exe", []string{argvPrefix + options.Kind, string(text)},
-		&os.ProcAttr{Env: []string{}, Files: files, Sys: attr})
+		&os.ProcAttr{Env: firstEnv, Files: files, Sys: attr})
 }
 
 // complete adds the layers that are the parent's to a child's report.

@@ -28,7 +28,7 @@ func spawn(options Options, files []*os.File) (*spawned, error) {
 		return nil, err
 	}
 	process, err := os.StartProcess(binary, []string{argvPrefix + options.Kind, string(text)},
-		&os.ProcAttr{Env: []string{}, Files: files})
+		&os.ProcAttr{Env: firstEnv, Files: files})
 	if err != nil {
 		return nil, err
 	}
