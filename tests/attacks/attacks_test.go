@@ -99,7 +99,7 @@ func (st *stage) runAll(t *testing.T, attacks []Attack) {
 		verdicts := st.attack(t, order, at)
 		seen := w.end()
 		r.passes = append(r.passes, pass{at, seen, verdicts})
-		for _, failure := range seen.failed {
+		for _, failure := range seen.Failed {
 			if st.mode.isolation == "none" {
 				break // it promises no fairness; the report has the number
 			}
@@ -259,9 +259,9 @@ func (r *report) String() string {
 	}
 	fmt.Fprintf(&b, "  victim without attackers, before: %v\n", r.alone)
 	fmt.Fprintf(&b, "  victim without attackers, after:  %v\n", r.after)
-	without := max((r.alone.p99+r.after.p99)/2, 1)
+	without := max((r.alone.P99+r.after.P99)/2, 1)
 	for _, p := range r.passes {
-		fmt.Fprintf(&b, "  victim with %d at once:            %v, p99 %.2f times that without\n", p.at, p.seen, float64(p.seen.p99)/float64(without))
+		fmt.Fprintf(&b, "  victim with %d at once:            %v, p99 %.2f times that without\n", p.at, p.seen, float64(p.seen.P99)/float64(without))
 	}
 	for _, line := range r.usage {
 		fmt.Fprintf(&b, "  %s\n", line)

@@ -149,8 +149,9 @@ func (st *stage) judge(v *verdict, answer *got, err error) {
 	case errors.Is(err, context.DeadlineExceeded):
 		v.problem("no answer within %v", patience)
 		return
-	case st.lost(err):
+	case st.reloading && unconnected(err):
 		v.ended = true
+		st.unconnected.Add(1)
 		return
 	case err != nil:
 		// A server may refuse a request by closing its connection, but only

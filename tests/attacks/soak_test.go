@@ -63,8 +63,8 @@ func TestSoak(t *testing.T) {
 		close(stop)
 		reloads += <-reloaded
 		seen := w.end()
-		requests += seen.requests
-		for _, failure := range seen.failed {
+		requests += seen.Requests
+		for _, failure := range seen.Failed {
 			t.Errorf("round %d: a request of the victim failed: %s", round, failure)
 		}
 		if !st.alive() {

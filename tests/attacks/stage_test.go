@@ -105,6 +105,7 @@ func (m mode) String() string {
 
 // stage is an edge, what stands around it, and what is to be found nowhere.
 type stage struct {
+	t        testing.TB
 	mode     mode
 	srv      *harness.Server
 	origin   *origin
@@ -137,7 +138,7 @@ func (st *stage) caddyfile(n int) string {
 func newStage(t testing.TB, m mode, attacks []Attack, mayDie bool) *stage {
 	t.Helper()
 	c := newCanaries()
-	st := &stage{mode: m, canaries: c, origin: startOrigin(t, c), internal: startInternal(t, c.made["internal"]), ids: map[string]string{}}
+	st := &stage{t: t, mode: m, canaries: c, origin: startOrigin(t, c), internal: startInternal(t, c.made["internal"]), ids: map[string]string{}}
 	raw := startRaw(t)
 	dir := harness.OpenDir(t)
 	st.makeKeys(t, dir)

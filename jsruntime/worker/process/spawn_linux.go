@@ -41,27 +41,33 @@ type forkThread struct {
 var forker = sync.OnceValue(func() *forkThread {
 	t := &forkThread{work: make(chan func())}
 	ready := make(chan struct{})
-	go t.live(ready)
+	go onThread(make(chan struct{}), func() {
+		t.prepare()
+		close(ready)
+		for f := range t.work {
+			f()
+		}
+	})
 	<-ready
 	return t
 })
 
-// live is the thread's life. It closes ready once that has begun.
-func (t *forkThread) live(ready chan struct{}) {
+// onThread runs f on a thread that has nothing else to do and ends with f. It is
+// not the main one: what that is, ps and /proc show as the edge's. It closes
+// begun once there is such a thread.
+func onThread(begun chan<- struct{}, f func()) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
-		// What the main thread is, ps and /proc show as the edge's. As long as
-		// this goroutine keeps it, another one runs on another thread.
-		go t.live(ready)
-		<-ready
+		// As long as this goroutine keeps it, another one runs on another thread.
+		other := make(chan struct{})
+		go onThread(other, f)
+		<-other
+		close(begun)
 		runtime.UnlockOSThread()
 		return
 	}
-	t.prepare()
-	close(ready)
-	for f := range t.work {
-		f()
-	}
+	close(begun)
+	f()
 }
 
 // prepare gives up what the children shall not have.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -70,13 +69,12 @@ func (p *Process) schedule(policy uint32) error {
 var mayReturn = sync.OnceValue(func() bool {
 	nice := forker().nice
 	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	go onThread(make(chan struct{}), func() {
 		result <- errors.Join(
 			unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_IDLE, Nice: nice}, 0),
 			unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: nice}, 0),
 		)
-	}()
+	})
 	return <-result == nil
 })
 

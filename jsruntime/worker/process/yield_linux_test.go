@@ -68,6 +68,23 @@ func TestYield(t *testing.T) {
 	}
 }
 
+// TestEdgeStaysAsItIs: what is tried, and given up for children, is so on other
+// threads than the one that ps shows.
+func TestEdgeStaysAsItIs(t *testing.T) {
+	before, err := unix.SchedGetAttr(os.Getppid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		p, _ := idle(t)
+		_ = p.Yield(true) // where it is allowed
+		p.Close()
+	}
+	if now, err := unix.SchedGetAttr(os.Getpid(), 0); err != nil || now.Nice != before.Nice || now.Policy != before.Policy {
+		t.Errorf("the main thread is %+v, its parent's %+v (%v)", now, before, err)
+	}
+}
+
 // TestCPU reads what a process takes that computes.
 func TestCPU(t *testing.T) {
 	p, err := process.Start(process.Options{Kind: "busy"})
