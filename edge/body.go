@@ -63,16 +63,13 @@ func (b *clientBody) expire() {
 	_ = b.control.SetReadDeadline(time.Unix(1, 0))
 }
 
-// drained is how much of a body that nobody read net/http reads itself before it
-// uses the connection again (maxPostHandlerReadBytes).
-const drained = 256 << 10
-
 // closesConnection is called before the head of an answer that is written while
 // the body may still be read. For those net/http does not see that a body is
 // left when a handler in front has put another in its place, as Caddy's server
-// does: it would take the rest of it for the next request of the connection.
+// does: it would take the rest of it for the next request of the connection. And
+// when it sees one that is short enough to be read, it panics over that.
 func (b *clientBody) closesConnection(w http.ResponseWriter, r *http.Request) {
-	if b == nil || b.ended.Load() || r.ProtoMajor != 1 || r.ContentLength >= 0 && r.ContentLength <= drained {
+	if b == nil || b.ended.Load() || r.ProtoMajor != 1 {
 		return
 	}
 	w.Header()["Connection"] = []string{"close"}
