@@ -176,6 +176,10 @@ func (st *stage) blame(v *verdict) {
 	}
 }
 
+// maxLines is how many lines log_bytes of the stage lets a request print, and
+// the line that says so.
+const maxLines = 64<<10/100 + 1
+
 // checkLog reads the whole log: each line is one JSON object, whose own fields
 // are the edge's, and no secret stands in it.
 func (st *stage) checkLog(t *testing.T) {
@@ -185,6 +189,14 @@ func (st *stage) checkLog(t *testing.T) {
 		t.Errorf("the log shows %s", found)
 	}
 	wrong := 0
+	printed := map[any]int{} // lines of scripts, by request
+	defer func() {
+		for request, lines := range printed {
+			if lines > maxLines {
+				t.Errorf("a script printed %d lines in request %v", lines, request)
+			}
+		}
+	}()
 	for line := range strings.SplitSeq(strings.TrimSpace(log), "\n") {
 		if wrong == 10 {
 			t.Error("and so on")
@@ -201,6 +213,9 @@ func (st *stage) checkLog(t *testing.T) {
 			t.Errorf("a line of the log is no JSON: %.300q", line)
 			wrong++
 			continue
+		}
+		if entry["logger"] == "webtask.console" {
+			printed[entry["request_id"]]++
 		}
 		for _, name := range slices.Sorted(maps.Keys(entry)) {
 			text, _ := entry[name].(string)

@@ -16,6 +16,8 @@ var forbidden = []string{
 	"localhost", "localhost.", "LOCALHOST", "foo.localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "lo\u200bcalhost", "ｌｏｃａｌｈｏｓｔ", "localhost\u3002",
 	"10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.169.254", "169.254.170.2", "[::ffff:a9fe:a9fe]", "[64:ff9b::a9fe:a9fe]", "metadata.google.internal",
 	"192.0.0.192", "198.18.0.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "168.63.129.16", "100.100.100.200",
+	"[::ffff:10.0.0.1]", "[::ffff:169.254.169.254]", "[64:ff9b::10.0.0.1]", "[64:ff9b::0.0.0.0]", "[3fff::1]", "[5f00::1]", "[2001:10::1]", "[4000::1]",
+	"192.88.99.1", "192.31.196.1", "0177.1", "0x7f000001.", "127.0.0.1%00", "127.0.0.1%2f", "1.0.0.127.in-addr.arpa.localhost",
 }
 
 // egressAttacks try to reach what only the edge can reach.
@@ -69,6 +71,12 @@ func egressAttacks() []Attack {
 	probe("redirected without a scheme", `"%ORIGIN%/redirect?to=//127.0.0.1:%PORT%/"`)
 	probe("redirected for ever", `"%ORIGIN%/redirect-loop"`)
 	probe("a proxy's request line", `"%ORIGIN%/empty", { method: "CONNECT" }`)
+	probe("a proxy's request line in lower case", `"%ORIGIN%/empty", { method: "cOnNeCt" }`)
+	probe("a proxy's request line, of another host", `"http://%ORIGINHOST%", { method: "CONNECT", headers: { Host: "127.0.0.1:%PORT%" } }`)
+	probe("a method that shows headers", `"%ORIGIN%/empty", { method: "TRACE" }`)
+	probe("redirected to a user name", `"%ORIGIN%/redirect?to=http://public.example.com@127.0.0.1:%PORT%/"`)
+	probe("redirected with a backslash", `"%ORIGIN%/redirect?to=/\\127.0.0.1:%PORT%/"`)
+	probe("redirected by a stream that is gone", `"%ORIGIN%/redirect?status=307&to=http://127.0.0.1:%PORT%/", { method: "POST", duplex: "half", body: new ReadableStream({ start(c) { c.enqueue(new Uint8Array(9)); c.close(); } }) }`)
 	probe("a method with a line break", `"%ORIGIN%/empty", { method: "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET" }`)
 	probe("a header with a line break", `"%ORIGIN%/empty", { headers: { "x": "a\r\nX-Injected: 1" } }`)
 	probe("a header name with a line break", `"%ORIGIN%/empty", { headers: { "x: a\r\nX-Injected": "1" } }`)
@@ -98,6 +106,11 @@ func egressAttacks() []Attack {
 		{Name: "a gzip bomb, counted", Code: `let n = 0; for await (const c of (await fetch("%ORIGIN%/bomb?gzip")).body) n += c.length; return n;`, Want: append(odd, stopped...)},
 		{Name: "a zstd bomb, read", Code: `return (await (await fetch("%ORIGIN%/bomb?zstd")).text()).length;`, Want: odd, Dangerous: true},
 		{Name: "a deflate bomb, read", Code: `return (await (await fetch("%ORIGIN%/bomb?deflate")).text()).length;`, Want: odd, Dangerous: true},
+		{Name: "zstd that nobody reads", Code: `globalThis.kept = await Promise.all(Array.from({ length: 15 }, () => fetch("%ORIGIN%/bomb?zstd"))); return "kept";`, Often: 4, Want: append([]Outcome{{Status: 429}, {Status: 503}}, odd...)},
+		{Name: "zstd that was not asked for", Code: `return tried(async () => (await (await fetch("%ORIGIN%/bomb?zstd", { headers: { Range: "bytes=0-9", "Accept-Encoding": "zstd" } })).arrayBuffer()).byteLength > 0);`, Want: odd, Dangerous: true},
+		{Name: "gzip of nothing without end", Code: `return (await (await fetch("%ORIGIN%/nothing?gzip")).text()).length;`, Want: append([]Outcome{overTime}, odd...)},
+		{Name: "deflate of nothing without end", Code: `return (await (await fetch("%ORIGIN%/nothing?deflate")).text()).length;`, Want: append([]Outcome{overTime}, odd...)},
+		{Name: "zstd of nothing without end", Code: `return (await (await fetch("%ORIGIN%/nothing?zstd")).text()).length;`, Want: append([]Outcome{overTime}, odd...)},
 		{Name: "a coding that is not what it says", Code: `return tried(async () => (await (await fetch("%ORIGIN%/bomb?br")).text()).length);`, Want: odd},
 		{Name: "gzip within gzip", Code: `return (await (await fetch("%ORIGIN%/bomb?twice")).text()).length;`, Want: odd, Dangerous: true},
 		{Name: "a body without end, read", Code: `return (await (await fetch("%ORIGIN%/endless")).text()).length;`, Want: odd, Dangerous: true},

@@ -38,6 +38,14 @@ func logAttacks() []Attack {
 		{Name: "a secret that is not its own", Code: `console.log(JSON.stringify(Object.getOwnPropertyNames(globalThis)), JSON.stringify(env)); return "logged";`},
 		{Name: "lone surrogates", Code: `console.log("\ud800\udfff\udc00"); return "logged";`},
 		{Name: "bytes that are no UTF-8", Code: `console.log(Buffer.from([0xff, 0xfe, 0x0a, 0x7b]).toString("latin1"), Buffer.from([0xff, 0xfe]).toString()); return "logged";`},
+		{Name: "empty lines for ever", Code: `for (;;) console.log("");`, Want: stopped},
+		{Name: "empty lines after the answer", Code: `ctx.waitUntil((async () => { for (;;) { await null; for (let i = 0; i < 1000; i++) console.log(""); } })()); return "logged";`, Want: append(said("logged"), stopped...)},
+		{Name: "lines of one space", Code: `for (let i = 0; i < 20000; i++) console.warn(" "); return "logged";`, Want: append(said("logged"), stopped...)},
+		{Name: "counts for ever", Code: `for (;;) console.count("");`, Want: stopped},
+		{Name: "groups for ever", Code: `for (;;) console.group("");`, Want: stopped},
+		{Name: "lines of debugging for ever", Code: `for (;;) console.debug("");`, Want: stopped},
+		{Name: "stacks for ever", Code: `for (;;) console.trace();`, Want: stopped},
+		{Name: "rejections for ever", Code: `for (let i = 0; i < 20000; i++) ctx.waitUntil(Promise.reject("")); return "logged";`, Want: append(said("logged"), stopped...)},
 		{Name: "levels", Code: `for (const k of ["debug", "info", "warn", "error", "log", "fatal", "panic"]) console[k]?.("at " + k); return "logged";`},
 	}
 	for i := range attacks {

@@ -79,6 +79,13 @@ func requestAttacks() []Attack {
 		{Name: "a forged origin", Code: `return "ip " + ctx.ip + request.url;`, Request: Request{Header: []string{"X-Forwarded-For: 6.6.6.6", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "Forwarded: for=6.6.6.6;host=evil.example"}}, Want: said("ip 127.0.0.1")},
 		{Name: "a second token", Code: `return "x";`, Request: Request{Path: "?key=AAAA"}, Want: fine},
 		{Name: "a loop header without end", Code: `return "x";`, Request: Request{Header: []string{"CDN-Loop: " + rep("webtask-edge,", 10_000)}}, Want: append([]Outcome{{Status: 508}}, fine...)},
+		{Name: "echoes of megabytes", Code: `return new Response(request.body);`, Request: Request{Body: zeros(7 << 20)}, Often: 12, Want: []Outcome{answered}},
+		{Name: "echoes through a stream", Code: `const r = request.body.getReader(); return new Response(new ReadableStream({ async pull(c) { const { done, value } = await r.read(); done ? c.close() : c.enqueue(value); } }));`, Request: Request{Body: zeros(7 << 20)}, Often: 6, Want: append([]Outcome{{Status: 200, Broken: true}}, fine...)},
+		{Name: "uploads passed on to an upstream", Code: `return probe("%ORIGIN%/sink", { method: "POST", duplex: "half", body: request.body });`, Request: Request{Body: zeros(4 << 20)}, Often: 6},
+		{Name: "uploads passed on to one that does not read", Code: `return probe("%ORIGIN%/hang", { method: "POST", duplex: "half", body: request.body });`, Request: Request{Body: zeros(4 << 20)}, Often: 6},
+		{Name: "an upload that is read and answered at once", Code: `const all = request.arrayBuffer(); return new Response(new ReadableStream({ async pull(c) { c.enqueue(new Uint8Array((await all).byteLength)); c.close(); } }));`, Request: Request{Body: zeros(7 << 20)}, Often: 4, Want: append([]Outcome{{Status: 200, Broken: true}}, fine...)},
+		{Name: "an expectation", Code: asText, Request: Request{Body: "text", Header: []string{"Expect: 100-continue"}}},
+		{Name: "ranges without end", Code: `return new Response("x".repeat(1000), { headers: { "Accept-Ranges": "bytes" } });`, Request: Request{Header: []string{"Range: bytes=" + rep("0-0,", 10_000) + "1-1"}}},
 		{Name: "the queue of a container", Code: `await new Promise((r) => setTimeout(r, 100)); return "done";`, Often: 300, Want: append([]Outcome{{Status: 503, Text: "busy"}}, fine...)},
 	}
 	for i := range attacks {

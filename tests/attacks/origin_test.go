@@ -42,6 +42,7 @@ func startOrigin(t testing.TB, c *canaries) *origin {
 	mux.HandleFunc("/endless", endless)
 	mux.HandleFunc("/drip", drip)
 	mux.HandleFunc("/bomb", bomb)
+	mux.HandleFunc("/nothing", nothing)
 	mux.HandleFunc("/json-bomb", func(w http.ResponseWriter, _ *http.Request) { copyAll(w, strings.Repeat("[", 1<<20), 256) })
 	mux.HandleFunc("/redirect", redirect)
 	mux.HandleFunc("/redirect-loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/redirect-loop", http.StatusFound) })
@@ -191,6 +192,29 @@ var bombs = sync.OnceValue(func() map[string][]byte {
 		}), 32),
 	}
 })
+
+// nothing answers with content that takes bytes without end and is empty, by
+// coding: members of gzip, blocks of deflate, frames of zstd.
+func nothing(w http.ResponseWriter, r *http.Request) {
+	var member bytes.Buffer
+	_ = gzip.NewWriter(&member).Close()
+	coding := r.URL.RawQuery
+	w.Header().Set("Content-Encoding", coding)
+	piece := member.Bytes()
+	switch coding {
+	case "deflate":
+		_, _ = io.WriteString(w, "\x78\x01")
+		piece = []byte("\x00\x00\x00\xff\xff")
+	case "zstd":
+		piece = []byte("\x50\x2a\x4d\x18\x00\x00\x00\x00")
+	}
+	chunk := string(bytes.Repeat(piece, 1000))
+	for r.Context().Err() == nil {
+		if _, err := io.WriteString(w, chunk); err != nil {
+			return
+		}
+	}
+}
 
 func bomb(w http.ResponseWriter, r *http.Request) {
 	coding := r.URL.RawQuery

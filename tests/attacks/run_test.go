@@ -199,9 +199,17 @@ func (st *stage) judgeHeader(v *verdict, header http.Header) {
 		case "X-Injected", "Trailer", "Upgrade", "Proxy-Authenticate", "Keep-Alive":
 			v.problem("the answer has the header %s: %v", name, values)
 		case "Clear-Site-Data", "Service-Worker-Allowed", "Strict-Transport-Security", "Alt-Svc", "Nel", "Report-To",
-			"Reporting-Endpoints", "Refresh", "X-Sendfile", "X-Accel-Redirect", "Public-Key-Pins":
+			"Reporting-Endpoints", "Refresh", "X-Sendfile", "X-Accel-Redirect", "Public-Key-Pins", "Accept-Ch", "Critical-Ch", "Set-Login",
+			"Secure-Session-Registration", "Sec-Session-Registration", "Attribution-Reporting-Register-Source", "Observe-Browsing-Topics",
+			"Shared-Storage-Write", "Use-As-Dictionary", "X-Reproxy-Url", "X-Reproxy-File", "X-Litespeed-Location", "X-Lighttpd-Send-File",
+			"Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Surrogate-Control":
 			if v.attack.By == Token {
 				v.problem("a foreign task set %s: %v", name, values)
+			}
+		case "Cache-Control":
+			// The token stood in a header, which the URL does not show.
+			if text := strings.Join(values, ", "); v.attack.By == Token && text != "private, no-store" {
+				v.problem("a cache may keep a foreign answer: %s", text)
 			}
 		case "Set-Cookie":
 			own := webtask.SessionCookieName(st.ids[v.attack.Label()], false, false) + "="
