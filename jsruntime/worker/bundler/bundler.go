@@ -42,8 +42,9 @@ type Options struct {
 	// itself. Code that needs more does not compile. Default: 512 MiB.
 	Memory int64
 
-	// Timeout is how long bundling and compiling may take, the wait for imports
-	// aside. Code that needs longer does not compile. Default: 10 s.
+	// Timeout is how much CPU time bundling and compiling may take. Code that
+	// needs more does not compile. A process that gets too little of the CPU has
+	// five times as long, the wait for imports aside. Default: 10 s.
 	Timeout time.Duration
 
 	// Processes is how many may exist at once, those that wait for imports
@@ -213,6 +214,8 @@ func (p *Pool) reason(err error, job *source.Job) error {
 	switch {
 	case errors.Is(err, errTimeout):
 		message = fmt.Sprintf("the compiler ran out of time (%v)", p.options.Timeout)
+	case errors.Is(err, errStarved):
+		return &source.BusyError{Name: job.Entry.Name, Err: err}
 	case errors.Is(err, errDied):
 		switch reason, _ := process.ReasonOf(err); reason {
 		case process.KilledOutside:

@@ -19,6 +19,10 @@ const resolvers = 32
 // done sooner. Most code takes less.
 const yieldAfter = 100 * time.Millisecond
 
+// maxExtensions is how often a process gets more time because it had too little of
+// the CPU.
+const maxExtensions = 4
+
 // session is one job of a process: the edge's side of it.
 type session struct {
 	*worker
@@ -42,7 +46,7 @@ type session struct {
 
 // bundle has the process do a job, and kills it; its end is awaited by close.
 // Besides what is wrong with the code, the error is errNotBegun, errDied,
-// errTimeout, a violation of the protocol, or ctx's.
+// errTimeout, errStarved, a violation of the protocol, or ctx's.
 func (w *worker) bundle(ctx context.Context, job *source.Job, options *Options) (*source.Output, error) {
 	s := &session{
 		worker: w,
@@ -56,7 +60,19 @@ func (w *worker) bundle(ctx context.Context, job *source.Job, options *Options) 
 	w.largest = uint32(min(job.MaxCode+job.MaxMap+10*(source.MaxNames+source.MaxImports)+1024, math.MaxUint32))
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	defer context.AfterFunc(ctx, func() { w.kill(context.Cause(ctx)) })()
-	s.clock.start(options.Timeout, func() { w.kill(errTimeout) })
+	extensions := 0
+	s.clock.start(options.Timeout, func() {
+		cpu, err := w.process.CPU()
+		switch {
+		case err != nil || cpu >= options.Timeout:
+			w.kill(errTimeout)
+		case extensions == maxExtensions:
+			w.kill(errStarved)
+		default:
+			extensions++
+			s.clock.again(options.Timeout - cpu)
+		}
+	})
 	patience := time.AfterFunc(yieldAfter, func() { _ = w.process.YieldForGood() })
 	defer patience.Stop()
 	s.send(frame(frameJob, encodeJob(job, options.Memory)))
@@ -233,6 +249,16 @@ func (w *stopwatch) start(left time.Duration, over func()) {
 	defer w.mu.Unlock()
 	w.left, w.since = left, time.Now()
 	w.timer = time.AfterFunc(left, over)
+}
+
+// again, called when the time is over, grants more of it.
+func (w *stopwatch) again(left time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left, w.since = left, time.Now()
+	if w.pauses == 0 && !w.stopped {
+		w.timer.Reset(left)
+	}
 }
 
 func (w *stopwatch) pause() {

@@ -23,6 +23,7 @@ var (
 	errNotBegun = errors.New("the bundler ended before it saw the code")
 	errDied     = errors.New("the bundler died of the code")
 	errTimeout  = errors.New("the bundler took too long")
+	errStarved  = errors.New("the machine was too busy for the bundler")
 )
 
 // endTimeout is how long a process may go on after it has closed its socket.
