@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -270,7 +271,7 @@ func TestReaderNeverWaits(t *testing.T) {
 	go func() {
 		defer close(pushed)
 		for s.push([]byte("x")) != nil { // no credit yet
-			time.Sleep(time.Millisecond)
+			runtime.Gosched()
 		}
 	}()
 	select {

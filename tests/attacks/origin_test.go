@@ -23,6 +23,7 @@ import (
 type origin struct {
 	*httptest.Server
 	canaries *canaries
+	ended    chan struct{}
 
 	mu    sync.Mutex
 	code  map[string]string // by path
@@ -31,13 +32,18 @@ type origin struct {
 
 func startOrigin(t testing.TB, c *canaries) *origin {
 	t.Helper()
-	o := &origin{canaries: c, code: map[string]string{}}
+	o := &origin{canaries: c, ended: make(chan struct{}), code: map[string]string{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", o.serveCode)
 	mux.HandleFunc("/empty", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/headers", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header, r.URL) })
 	mux.HandleFunc("/forged", forged)
-	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-o.ended: // of a client that goes while its body is unread nobody hears
+		}
+	})
 	mux.HandleFunc("/sink", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	mux.HandleFunc("/endless", endless)
 	mux.HandleFunc("/drip", drip)
@@ -63,6 +69,7 @@ func startOrigin(t testing.TB, c *canaries) *origin {
 		mux.ServeHTTP(w, r)
 	}))
 	t.Cleanup(func() {
+		close(o.ended)
 		o.CloseClientConnections() // some are read by nobody
 		o.Close()
 	})
