@@ -33,7 +33,8 @@ type link struct {
 	ready chan struct{} // closed when the worker has answered the greeting
 	gone  chan struct{} // closed when it has ended and all was told
 
-	pace    pace          // the governor's
+	pace    process.Pace  // the governor's
+	yields  bool          // so it was told
 	answers atomic.Uint64 // that the worker gave
 
 	sending sync.Mutex // programs and webtasks go out in order

@@ -211,7 +211,7 @@ func TestCallsAtOnce(t *testing.T) {
 
 func TestStuck(t *testing.T) {
 	b := newBench(t, worker.Options{})
-	limits := webtask.Limits{CPUTime: 200 * time.Millisecond, Timeout: 5 * time.Second}
+	limits := webtask.Limits{CPUTime: 200 * time.Millisecond, Timeout: time.Minute}
 	stuck := b.spec(`module.exports = (cb) => { Array.prototype.indexOf.call({length: 2**53-1}, 1) }`, jsruntime.SpecOptions{Limits: limits})
 	slow := b.spec(web+`await new Promise(f => setTimeout(f, 1000)); return new Response("ok")`+"}}", jsruntime.SpecOptions{})
 	var wg sync.WaitGroup

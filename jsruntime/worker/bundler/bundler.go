@@ -44,7 +44,7 @@ type Options struct {
 
 	// Timeout is how much CPU time bundling and compiling may take. Code that
 	// needs more does not compile. A process that gets too little of the CPU has
-	// five times as long, the wait for imports aside. Default: 10 s.
+	// half a minute besides. Default: 10 s.
 	Timeout time.Duration
 
 	// Processes is how many may exist at once, those that wait for imports

@@ -10,6 +10,7 @@ import (
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
+	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
 // resolvers is how many imports of one job are looked for at a time.
@@ -19,9 +20,35 @@ const resolvers = 32
 // done sooner. Most code takes less.
 const yieldAfter = 100 * time.Millisecond
 
-// maxExtensions is how often a process gets more time because it had too little of
+// pace has a process that bundles for long yield, until the session is over. It
+// ends where processes cannot be told to.
+func (s *session) pace() {
+	tick := time.NewTicker(yieldAfter)
+	defer tick.Stop()
+	var pace process.Pace
+	for yielded := false; ; {
+		select {
+		case <-tick.C:
+			tick.Reset(process.PaceTick)
+		case <-s.ctx.Done():
+			return
+		}
+		cpu, err := s.process.CPU()
+		if err != nil {
+			return
+		}
+		if yields := pace.Look(time.Now(), true, cpu, 0); yields != yielded {
+			yielded = yields
+			if s.process.Yield(yields) != nil {
+				return
+			}
+		}
+	}
+}
+
+// starvation is how much longer a process may take because it gets too little of
 // the CPU.
-const maxExtensions = 4
+const starvation = 30 * time.Second
 
 // session is one job of a process: the edge's side of it.
 type session struct {
@@ -60,23 +87,21 @@ func (w *worker) bundle(ctx context.Context, job *source.Job, options *Options) 
 	w.largest = uint32(min(job.MaxCode+job.MaxMap+10*(source.MaxNames+source.MaxImports)+1024, math.MaxUint32))
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	defer context.AfterFunc(ctx, func() { w.kill(context.Cause(ctx)) })()
-	extensions := 0
+	patience := time.Now().Add(starvation + options.Timeout)
 	s.clock.start(options.Timeout, func() {
 		cpu, err := w.process.CPU()
 		switch {
 		case err != nil || cpu >= options.Timeout:
 			w.kill(errTimeout)
-		case extensions == maxExtensions:
+		case time.Now().After(patience):
 			w.kill(errStarved)
 		default:
-			extensions++
 			s.clock.again(options.Timeout - cpu)
 		}
 	})
-	patience := time.AfterFunc(yieldAfter, func() { _ = w.process.YieldForGood() })
-	defer patience.Stop()
 	s.send(frame(frameJob, encodeJob(job, options.Memory)))
 	s.wg.Go(s.write)
+	s.wg.Go(s.pace)
 
 	out, err := s.serve()
 

@@ -16,8 +16,7 @@ import (
 // where there is nothing else to do.
 //
 // It fails where the edge's user may not take that back. Root may, and who has a
-// limit of niceness that allows it (RLIMIT_NICE, LimitNICE= of systemd). What is
-// to be thrown away soon needs no way back: see YieldForGood.
+// limit of niceness that allows it (RLIMIT_NICE, LimitNICE= of systemd).
 func (p *Process) Yield(yields bool) error {
 	if !mayReturn() {
 		return errNoReturn
@@ -29,9 +28,6 @@ func (p *Process) Yield(yields bool) error {
 }
 
 var errNoReturn = fmt.Errorf("worker process: yielding: run the edge as root, or allow its user a niceness of %d (RLIMIT_NICE, LimitNICE=+%[1]d of systemd)", niceness)
-
-// YieldForGood is Yield for a process that has nothing else to do afterwards.
-func (p *Process) YieldForGood() error { return p.schedule(unix.SCHED_IDLE) }
 
 // schedule sets the policy of all threads.
 func (p *Process) schedule(policy uint32) error {

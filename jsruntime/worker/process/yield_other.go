@@ -13,9 +13,6 @@ func (p *Process) Yield(bool) error {
 	return fmt.Errorf("worker process: yielding: %w", errLinux)
 }
 
-// YieldForGood is Yield for a process that has nothing else to do afterwards.
-func (p *Process) YieldForGood() error { return p.Yield(true) }
-
 // CPU returns how much CPU time the process has taken; not on this system, but
 // after its end.
 func (p *Process) CPU() (time.Duration, error) {
