@@ -84,12 +84,12 @@ func childrenOf() map[int][]int {
 	return children
 }
 
-// What may be there after a run that was not before: caches that fill, spares.
+// What may be there after a run that was not before: spares, and caches that fill.
 const (
 	spareProcesses   = 4
 	spareDescriptors = 40
 	spareMemory      = 384 << 20
-	spareHeap        = 160 << 20 // caches of code take up to 128 MiB
+	spareHeap        = 64 << 20
 )
 
 func (u usage) within(base usage) bool {
@@ -115,8 +115,9 @@ func (st *stage) settle(t testing.TB, base usage) (now usage, ok bool) {
 	}
 }
 
-// renew reloads the edge with another length of its queue, so that it starts
-// anew with isolates and workers, and has the victim requested.
+// renew reloads the edge with another length of its queue and age of its code, so
+// that it starts anew with isolates, workers and what it keeps of code, and has
+// the victim requested.
 func (st *stage) renew(t testing.TB) {
 	t.Helper()
 	st.renewed++

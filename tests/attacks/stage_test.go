@@ -37,6 +37,7 @@ const site = `
 		request_body 8MiB
 		response_body 8MiB
 		code_size 2MiB
+		code_max_age %ds
 		sessions 100
 		subrequests 20
 		fetch_rate 200
@@ -130,7 +131,7 @@ func (st *stage) caddyfile(n int) string {
 	if st.mode.isolation == "none" {
 		memory = "" // bounds a worker, which this mode has not
 	}
-	return fmt.Sprintf(site, st.mode.isolation, memory, 256+n, st.routes)
+	return fmt.Sprintf(site, st.mode.isolation, memory, 256+n, 300+n, st.routes)
 }
 
 // newStage starts an edge for some attacks. mayDie is for an edge that the

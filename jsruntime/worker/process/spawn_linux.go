@@ -41,16 +41,19 @@ type forkThread struct {
 var forker = sync.OnceValue(func() *forkThread {
 	t := &forkThread{work: make(chan func())}
 	ready := make(chan struct{})
-	go onThread(make(chan struct{}), func() {
-		t.prepare()
-		close(ready)
-		for f := range t.work {
-			f()
-		}
-	})
+	go onThread(make(chan struct{}), func() { t.live(ready) })
 	<-ready
 	return t
 })
+
+// live is the thread's life. It closes ready once that has begun.
+func (t *forkThread) live(ready chan<- struct{}) {
+	t.prepare()
+	close(ready)
+	for f := range t.work {
+		f()
+	}
+}
 
 // onThread runs f on a thread that has nothing else to do and ends with f. It is
 // not the main one: what that is, ps and /proc show as the edge's. It closes
