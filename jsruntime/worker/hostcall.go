@@ -41,8 +41,13 @@ func (c *call) serveCall(f frame) error {
 		return wire.Violation("more than %d calls of one request at once", maxCalls)
 	}
 	cost := int64(callCost + len(f.payload))
-	if held := c.link.held.Add(cost); held > c.link.maxHeld() {
-		c.link.held.Add(-cost)
+	held, started := c.link.held.Add(cost), false
+	defer func() {
+		if !started {
+			c.link.held.Add(-cost)
+		}
+	}()
+	if held > c.link.maxHeld() {
 		return wire.Violation("calls for which the edge would have to hold %d bytes", held)
 	}
 	ctx, cancel := context.WithCancelCause(c.context())
@@ -104,6 +109,7 @@ func (c *call) serveCall(f frame) error {
 		c.calls = make(map[uint32]*edgeCall)
 	}
 	c.calls[number] = under
+	started = true
 	go func() {
 		defer c.link.held.Add(-cost)
 		if do() {

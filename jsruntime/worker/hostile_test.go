@@ -343,7 +343,7 @@ func TestHeldCalls(t *testing.T) {
 		t.Errorf("the request ended with %v", err)
 	}
 	<-w.link.gone
-	ended := time.After(10 * time.Second)
+	ended := time.After(time.Minute)
 	for w.link.held.Load() != 0 {
 		select {
 		case <-ended:
