@@ -10,11 +10,10 @@ import (
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/process"
 )
 
-// A worker whose requests compute for long yields the CPU to the edge and to
-// those whose requests are short, until it is done with that. The edge looks at
-// what it takes, since a script says nothing of itself that can be trusted.
-
-// govern has workers yield and come back, until the supervisor closes.
+// govern has workers yield the CPU and come back, until the supervisor closes:
+// those whose requests compute for long to the edge and to those whose requests
+// are short. It looks at what they take, since a worker says nothing of itself
+// that can be trusted.
 func (s *Supervisor) govern() {
 	tick := time.NewTicker(process.PaceTick)
 	defer tick.Stop()
