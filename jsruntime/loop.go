@@ -257,10 +257,26 @@ func (iso *Isolate) awaitHead() {
 // makes, then waitUntil. It owns the isolate and gives it back.
 func (iso *Isolate) tail() {
 	l := &iso.live
+	iso.goOn()
+	if l.body != nil && l.failure == nil {
+		// A reader that left has posted that the script's stream be cancelled,
+		// which may give waitUntil something more.
+		iso.work()
+		iso.goOn()
+	}
+	if l.failure != nil && !l.bodyOpen() {
+		iso.report(l.failure) // else who reads the body learns it
+	}
+	iso.finish()
+}
+
+// goOn runs the loop until the body and waitUntil have ended.
+func (iso *Isolate) goOn() {
+	l := &iso.live
 	for l.failure == nil && (l.bodyOpen() || len(l.waits) > 0) {
 		if iso.engine.killed.Load() {
 			l.fatal(ErrClosed)
-			break
+			return
 		}
 		if iso.work() {
 			continue
@@ -278,10 +294,6 @@ func (iso *Isolate) tail() {
 			iso.park(nil, until)
 		}
 	}
-	if l.failure != nil && !l.bodyOpen() {
-		iso.report(l.failure) // else who reads the body learns it
-	}
-	iso.finish()
 }
 
 // waitEnd returns until when promises given to waitUntil are waited for, and

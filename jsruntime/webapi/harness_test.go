@@ -21,6 +21,7 @@ import (
 // host is the test's jsruntime.Host: it fetches over real sockets.
 type host struct {
 	client *http.Client
+	onLog  func() // nil: nothing; called before an entry is kept
 
 	mu   sync.Mutex
 	logs []jsruntime.LogEntry
@@ -66,6 +67,9 @@ func (h *host) SaveSession(context.Context, *webtask.SessionChange) (*jsruntime.
 }
 
 func (h *host) Log(entry jsruntime.LogEntry) {
+	if h.onLog != nil {
+		h.onLog()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.logs = append(h.logs, entry)

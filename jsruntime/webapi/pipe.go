@@ -84,20 +84,20 @@ func (p *pipe) makeRoom() {
 	}
 }
 
-// write adds a copy of data. It returns what to wait for before the next write;
-// nil: nothing.
-func (p *pipe) write(data []byte) (room <-chan struct{}) {
+// write adds a copy of data. It returns what to wait for before the next write,
+// nil for nothing, and whether there is to be a next one at all.
+func (p *pipe) write(data []byte) (room <-chan struct{}, more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || p.err != nil {
-		return nil
+		return nil, false
 	}
 	p.buffer = append(p.buffer, data...)
 	p.changed.Broadcast()
 	if len(p.buffer) >= pipeRoom && p.room == nil {
 		p.room = make(chan struct{})
 	}
-	return p.room
+	return p.room, true
 }
 
 // end says what follows the buffer: io.EOF or an error.
@@ -115,7 +115,9 @@ type pump struct {
 	r      *realm
 	reader *streamReader
 	pipe   *pipe
+	post   func(func()) // to the isolate's loop
 	stop   func()
+	inTurn int // bytes written since the loop had its turn
 }
 
 // newPipe locks a stream and starts to read it.
@@ -123,7 +125,7 @@ func (r *realm) newPipe(s *stream) *pipe {
 	post := r.iso.Poster()
 	p := &pipe{}
 	p.changed = sync.NewCond(&p.mu)
-	pm := &pump{r: r, reader: r.acquireReader(s), pipe: p}
+	pm := &pump{r: r, reader: r.acquireReader(s), pipe: p, post: post}
 	p.onWait = func() { post(nil) }
 	p.onClose = func() {
 		post(func() {
@@ -153,9 +155,14 @@ func (pm *pump) chunk(v goja.Value) {
 		pm.r.ignoreRejection(pm.reader.stream.cancel(thrown))
 		return
 	}
-	room := pm.pipe.write(data)
+	room, more := pm.pipe.write(data)
+	pm.inTurn += len(data)
 	switch {
+	case !more:
+		// A reader that left has posted the stream's cancellation. A stream that
+		// always has more would go on in microtasks, ahead of it, for ever.
 	case room != nil:
+		pm.inTurn = 0
 		pm.r.iso.Async(func(ctx context.Context) func() {
 			select {
 			case <-room:
@@ -163,6 +170,9 @@ func (pm *pump) chunk(v goja.Value) {
 			}
 			return pm.next
 		})
+	case pm.inTurn >= pipeRoom: // a reader as fast as the script: others have their turn
+		pm.inTurn = 0
+		pm.post(pm.next)
 	case len(pm.reader.stream.controller.queue) == 0:
 		pm.next()
 	default: // as gatherer.again

@@ -3,9 +3,12 @@ package webapi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
@@ -169,6 +172,78 @@ func TestReaderThatLeaves(t *testing.T) {
 	}
 	if logs := tk.host.messages(); len(logs) != 1 || logs[0] != "told AbortError" {
 		t.Errorf("logs are %q", logs)
+	}
+}
+
+// TestReaderThatLeavesAnEndlessStream closes the body while the script is in the
+// middle of a stream that always has more: it is told all the same.
+func TestReaderThatLeavesAnEndlessStream(t *testing.T) {
+	const size = 64 << 10 // one chunk fills the pipe, a second one waits in the queue
+	tk := newTask(t, fmt.Sprintf(`let chunks = 0;
+		exports.default = () => new Response(new ReadableStream({
+			pull(c) { if (++chunks === 3) console.log("pulls"); c.enqueue(new Uint8Array(%d)) },
+			cancel: reason => console.log("told " + reason.name),
+		}))`, size))
+	pulls, left := make(chan struct{}), make(chan struct{})
+	tk.host.onLog = sync.OnceFunc(func() { close(pulls); <-left })
+	req := get("https://example.com/")
+	req.Host = tk.host
+	resp, err := tk.engine.Do(context.Background(), tk.spec, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(resp.Body, make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	<-pulls
+	if err := resp.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(left)
+	if err := tk.engine.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if logs := tk.host.messages(); !slices.Equal(logs, []string{"pulls", "told AbortError"}) {
+		t.Errorf("logs are %q", logs)
+	}
+}
+
+// TestFastReaderLeavesOthersTheirTurn reads a stream as fast as it is written:
+// a timer of the script fires nevertheless.
+func TestFastReaderLeavesOthersTheirTurn(t *testing.T) {
+	const size, full = 8 << 10, 8 // so many chunks fill the pipe
+	tk := newTask(t, fmt.Sprintf(`exports.default = () => {
+		let due = false, chunks = 0;
+		return new Response(new ReadableStream({
+			pull(c) {
+				if (due) return c.close();
+				if (++chunks === %d) setTimeout(() => { due = true });
+				console.log("pulls"); // waits for the reader
+				c.enqueue(new Uint8Array(%d));
+			},
+		}));
+	}`, 2*full, size))
+	const queued = 1
+	taken := make(chan struct{}, full+queued)
+	for range full + queued {
+		taken <- struct{}{}
+	}
+	tk.host.onLog = func() { <-taken }
+	req := get("https://example.com/")
+	req.Host = tk.host
+	resp, err := tk.engine.Do(context.Background(), tk.spec, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(resp.Body, make([]byte, full*size)); err != nil {
+		t.Fatal(err)
+	}
+	for buffer := make([]byte, size); err == nil; {
+		taken <- struct{}{}
+		_, err = io.ReadFull(resp.Body, buffer)
+	}
+	if err != io.EOF {
+		t.Errorf("the stream ends with %v", err)
 	}
 }
 
