@@ -48,7 +48,7 @@ type program struct {
 // serve is the Main of a worker.
 func serve(fd int) error {
 	c := &child{
-		in: newFrameReader(fd, maxFromEdge), out: newFrameWriter(fd), fatal: make(chan error, 1),
+		in: newFrameReader(wire.Blocking(fd), maxFromEdge), out: newFrameWriter(wire.Blocking(fd)), fatal: make(chan error, 1),
 		programs: make(map[uint32]*program), specs: make(map[uint32]*specMessage), live: make(map[uint32]*served),
 	}
 	if err := c.greet(); err == io.EOF {

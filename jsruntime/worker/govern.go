@@ -56,6 +56,9 @@ func (s *Supervisor) paceAll() (more bool) {
 			continue
 		}
 		more = true
+		if l.starts(now) {
+			continue
+		}
 		var cpu time.Duration
 		if open {
 			var err error
@@ -69,6 +72,16 @@ func (s *Supervisor) paceAll() (more bool) {
 		}
 	}
 	return more
+}
+
+// starts reports whether the worker is still to yield because it starts.
+func (l *link) starts(now time.Time) bool {
+	select {
+	case <-l.ready:
+		return false
+	default:
+		return now.Sub(l.taken) < process.StartPatience
+	}
 }
 
 // yield has a worker yield, or not. One that cannot be told so goes on as it is.

@@ -10,9 +10,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,20 +34,21 @@ type liar struct {
 	in   *frameReader
 
 	host   jsruntime.Host
-	unread bool // bodies of responses are not read before the end
+	unread atomic.Bool // bodies of responses are not read before the end
 }
 
 type liarProcess struct {
-	fd, other int
-	done      chan struct{}
-	once      sync.Once
-	cpu       *time.Duration // that it says it took; nil: nothing
+	socket *os.File
+	other  int
+	done   chan struct{}
+	once   sync.Once
+	cpu    *time.Duration // that it says it took; nil: nothing
 }
 
-func (p *liarProcess) FD() int               { return p.fd }
+func (p *liarProcess) Socket() *os.File      { return p.socket }
 func (p *liarProcess) PID() int              { return 0 }
 func (p *liarProcess) Done() <-chan struct{} { return p.done }
-func (p *liarProcess) Close()                { unix.Close(p.fd) }
+func (p *liarProcess) Close()                { p.socket.Close() }
 func (p *liarProcess) Err() error            { return nil }
 func (p *liarProcess) Yield(bool) error      { return nil }
 
@@ -82,7 +85,13 @@ func liarOf(t testing.TB, s *Supervisor) *liar {
 		t.Fatal(err)
 	}
 	k := key{container: "acme", memory: s.options.Memory}
-	l := newLink(s, k, &liarProcess{fd: pair[0], other: pair[1], done: make(chan struct{})})
+	if err := unix.SetNonblock(pair[0], true); err != nil {
+		t.Fatal(err)
+	}
+	l, err := newLink(s, k, &liarProcess{socket: os.NewFile(uintptr(pair[0]), "liar"), other: pair[1], done: make(chan struct{})})
+	if err != nil {
+		t.Fatal(err)
+	}
 	made := make(chan struct{})
 	close(made)
 	s.mu.Lock()
@@ -98,7 +107,7 @@ func liarOf(t testing.TB, s *Supervisor) *liar {
 		cancel()
 		_ = s.Close(ctx) // requests of a liar never end by themselves
 	})
-	return &liar{t: t, fd: pair[1], link: l, in: newFrameReader(pair[1], maxFromEdge), host: refusing{}}
+	return &liar{t: t, fd: pair[1], link: l, in: newFrameReader(wire.Blocking(pair[1]), maxFromEdge), host: refusing{}}
 }
 
 // ask sends a request through the link and returns it as the liar gets it.
@@ -111,7 +120,7 @@ func (w *liar) ask(ctx context.Context, body io.Reader) (number uint32, outcome 
 	go func() {
 		resp, err := w.link.do(ctx, spec, req)
 		if err == nil && resp.Body != nil {
-			if w.unread {
+			if w.unread.Load() {
 				<-w.link.gone
 			}
 			_, err = io.Copy(io.Discard, resp.Body)
@@ -197,12 +206,12 @@ func TestLies(t *testing.T) {
 			w.say(kindCall, n, putFetch(wire.PutUint(wire.PutUint(nil, 1), callFetch), &jsruntime.FetchRequest{Method: "GET", URL: "http://x/", Length: -2}))
 		},
 		"data that is none": func(w *liar, n uint32) {
-			w.unread = true
+			w.unread.Store(true)
 			w.say(kindResponse, n, wire.PutUint(response(responseStream, 200, nil, -1), 0))
 			w.say(kindData, n, wire.PutUint(nil, 0))
 		},
 		"data beyond the window": func(w *liar, n uint32) {
-			w.unread = true
+			w.unread.Store(true)
 			w.say(kindResponse, n, wire.PutUint(response(responseStream, 200, nil, -1), 0))
 			for range window/maxData + 1 {
 				w.say(kindData, n, append(wire.PutUint(nil, 0), make([]byte, maxData)...))
@@ -238,7 +247,7 @@ func TestLies(t *testing.T) {
 // TestSmallPieces has a worker send the window of a stream byte by byte: it takes
 // no more memory than in one piece.
 func TestSmallPieces(t *testing.T) {
-	s := newInbound(newFrameWriter(-1), streamKey{request: 1}, window)
+	s := newInbound(newFrameWriter(wire.Blocking(-1)), streamKey{request: 1}, window)
 	for range window {
 		if err := s.push([]byte{1}); err != nil {
 			t.Fatal(err)
@@ -259,7 +268,7 @@ func TestSmallPieces(t *testing.T) {
 // TestReaderNeverWaits has a body give credit that the socket does not take: what
 // comes for the same body is taken all the same.
 func TestReaderNeverWaits(t *testing.T) {
-	out := newFrameWriter(-1)
+	out := newFrameWriter(wire.Blocking(-1))
 	out.pending, out.writing = make([]byte, maxPending+1), true // somebody else writes, and gets nowhere
 	s := newInbound(out, streamKey{request: 1}, 0)
 	read := make(chan error)
@@ -363,7 +372,7 @@ func TestFlood(t *testing.T) {
 	start := time.Now()
 	const bursts = 4 // time runs from before the first, and nothing waits after the last
 	for range bursts * frameBurst / 1024 {
-		if err := wire.Write(w.fd, bytes.Repeat(stop, 1024)); err != nil {
+		if err := wire.Blocking(w.fd).Write(bytes.Repeat(stop, 1024)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -541,7 +550,7 @@ func FuzzWorker(f *testing.F) {
 		defer unix.Close(pair[0])
 		defer unix.Close(pair[1])
 		c := &child{
-			in: newFrameReader(pair[0], maxFromEdge), out: newFrameWriter(pair[0]),
+			in: newFrameReader(wire.Blocking(pair[0]), maxFromEdge), out: newFrameWriter(wire.Blocking(pair[0])),
 			programs: make(map[uint32]*program), specs: map[uint32]*specMessage{1: {ID: 1}}, live: make(map[uint32]*served),
 		}
 		message := frame{kind: kind(k), request: 1, payload: payload}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -34,7 +35,8 @@ type link struct {
 	gone  chan struct{} // closed when it has ended and all was told
 
 	pace    process.Pace  // the governor's
-	yields  bool          // so it was told
+	yields  bool          // so it was told, as far as the governor knows: as it starts it does
+	taken   time.Time     // into use
 	answers atomic.Uint64 // that the worker gave
 
 	sending sync.Mutex // programs and webtasks go out in order
@@ -58,7 +60,7 @@ type link struct {
 
 // proc is what a link needs of its *process.Process.
 type proc interface {
-	FD() int
+	Socket() *os.File
 	PID() int
 	Kill()
 	Done() <-chan struct{}
@@ -78,21 +80,22 @@ const maxCounted = 1 << 20
 // errRetired reports a worker that takes no new requests.
 var errRetired = errors.New("worker is retiring")
 
-func newLink(owner *Supervisor, key key, proc proc) *link {
-	l := &link{
-		owner: owner, key: key, proc: proc,
-		in: newFrameReader(proc.FD(), maxFromWorker), out: newFrameWriter(proc.FD()),
-		ready: make(chan struct{}), gone: make(chan struct{}),
-		calls: make(map[uint32]*call), specs: make(map[*jsruntime.Spec]uint32), programs: make(map[*jsruntime.Program]uint32),
-		questions: make(map[uint32]chan []byte), idleSince: owner.now(),
-	}
+// newLink returns the link of a worker, which is the caller's if it fails.
+func newLink(owner *Supervisor, key key, proc proc) (*link, error) {
 	// One that never reads would keep whoever writes to it, and who waits for
 	// those, for ever: not all of them have a request whose time runs out.
 	const graces = 15 // it may be kept from the CPU
-	if err := l.out.bound(graces * owner.options.Grace); err != nil {
-		l.abort(nil, nil, err)
+	socket, err := wire.NewPolled(proc.Socket(), graces*owner.options.Grace)
+	if err != nil {
+		return nil, err
 	}
-	return l
+	return &link{
+		owner: owner, key: key, proc: proc,
+		in: newFrameReader(socket, maxFromWorker), out: newFrameWriter(socket),
+		ready: make(chan struct{}), gone: make(chan struct{}), yields: true, taken: owner.now(),
+		calls: make(map[uint32]*call), specs: make(map[*jsruntime.Spec]uint32), programs: make(map[*jsruntime.Program]uint32),
+		questions: make(map[uint32]chan []byte), idleSince: owner.now(),
+	}, nil
 }
 
 func (l *link) now() time.Time { return l.owner.now() }

@@ -273,8 +273,13 @@ func (s *Supervisor) start(k key) (*link, error) {
 		if proc, err = process.Start(process.Options{Kind: Kind, Memory: k.memory, Strict: s.options.Strict}); err != nil {
 			return nil, fmt.Errorf("starting a worker of container %q: %w", k.container, err)
 		}
+		s.yield(proc, true)
 	}
-	l := newLink(s, k, proc)
+	l, err := newLink(s, k, proc)
+	if err != nil {
+		proc.Close()
+		return nil, fmt.Errorf("starting a worker of container %q: %w", k.container, err)
+	}
 	s.mu.Lock()
 	s.links[l] = struct{}{}
 	s.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime/worker/internal/wire"
 )
@@ -67,10 +66,10 @@ type frame struct {
 	payload []byte
 }
 
-// frameReader reads frames from a blocking descriptor, as many with one call
-// of the system as have arrived.
+// frameReader reads frames from a socket, as many with one call of the system
+// as have arrived.
 type frameReader struct {
-	fd     int
+	socket wire.Socket
 	max    uint32
 	buffer []byte
 	start  int // of what was read and not yet returned
@@ -79,8 +78,8 @@ type frameReader struct {
 
 const readBuffer = 64 << 10
 
-func newFrameReader(fd int, max uint32) *frameReader {
-	return &frameReader{fd: fd, max: max, buffer: make([]byte, readBuffer)}
+func newFrameReader(socket wire.Socket, max uint32) *frameReader {
+	return &frameReader{socket: socket, max: max, buffer: make([]byte, readBuffer)}
 }
 
 // next returns the next frame; io.EOF when the peer has closed between two.
@@ -139,17 +138,16 @@ func (r *frameReader) fill() error {
 		r.end = copy(r.buffer, r.buffer[r.start:r.end])
 		r.start = 0
 	}
-	n, err := wire.Read(r.fd, r.buffer[r.end:])
+	n, err := r.socket.Read(r.buffer[r.end:])
 	r.end += n
 	return err
 }
 
-// frameWriter writes frames to a blocking descriptor. Whoever finds nobody
+// frameWriter writes frames to a socket. Whoever finds nobody
 // writing writes, for all that come meanwhile too, so that under load one call
 // of the system carries many frames and without load nobody waits.
 type frameWriter struct {
-	fd       int
-	patience time.Duration // how long the peer may take for a batch; 0: for ever
+	socket wire.Socket
 
 	mu      sync.Mutex
 	room    sync.Cond // pending has become short
@@ -163,8 +161,8 @@ type frameWriter struct {
 // wait too.
 const maxPending = 1 << 20
 
-func newFrameWriter(fd int) *frameWriter {
-	w := &frameWriter{fd: fd}
+func newFrameWriter(socket wire.Socket) *frameWriter {
+	w := &frameWriter{socket: socket}
 	w.room.L = &w.mu
 	return w
 }
@@ -196,7 +194,7 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 		batch := w.pending
 		w.pending = w.spare[:0]
 		w.mu.Unlock()
-		err := w.write(batch)
+		err := w.socket.Write(batch)
 		w.mu.Lock()
 		if cap(batch) > 2*maxPending {
 			batch = nil // a program passed through it
@@ -214,19 +212,6 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 	}
 	w.mu.Unlock()
 	return err
-}
-
-func (w *frameWriter) write(batch []byte) error {
-	if w.patience > 0 {
-		return wire.WriteWithin(w.fd, batch, w.patience)
-	}
-	return wire.Write(w.fd, batch)
-}
-
-// bound has writes fail when the peer takes longer than that to read them.
-func (w *frameWriter) bound(patience time.Duration) error {
-	w.patience = patience
-	return wire.Bound(w.fd, patience)
 }
 
 // shut makes all further writes fail and waits until none goes on. The peer

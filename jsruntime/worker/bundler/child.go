@@ -38,7 +38,7 @@ type child struct {
 func serve(fd int) error {
 	debug.SetMaxStack(maxStack)
 	c := &child{
-		conn:    newConn(fd, fromEdge),
+		conn:    newConn(wire.Blocking(fd), fromEdge),
 		waiting: map[uint64]chan moduleMessage{},
 		modules: map[uint64]*source.Module{},
 		ids:     map[string]uint64{},

@@ -52,7 +52,7 @@ var liars = map[string]func(c *conn){
 func init() {
 	for name, lie := range liars {
 		process.Register("bundler-test-"+name, func(fd int) error {
-			c := newConn(fd, fromEdge)
+			c := newConn(wire.Blocking(fd), fromEdge)
 			c.write(frame(frameReady, []byte{version}))
 			if _, _, err := c.read(); err != nil {
 				return nil
@@ -70,22 +70,22 @@ func init() {
 	}
 	process.Register("bundler-test-dead", func(int) error { return errors.New("it does not start") })
 	process.Register("bundler-test-old", func(fd int) error {
-		return newConn(fd, fromEdge).write(frame(frameReady, []byte{version + 1}))
+		return newConn(wire.Blocking(fd), fromEdge).write(frame(frameReady, []byte{version + 1}))
 	})
 	process.Register("bundler-test-silent", func(fd int) error {
-		c := newConn(fd, fromEdge)
+		c := newConn(wire.Blocking(fd), fromEdge)
 		c.write(frame(frameReady, []byte{version}))
 		c.read()
 		c.write(frame(frameBegun, nil))
 		select {}
 	})
 	process.Register("bundler-test-deaf", func(fd int) error {
-		c := newConn(fd, fromEdge)
+		c := newConn(wire.Blocking(fd), fromEdge)
 		c.write(frame(frameReady, []byte{version}))
 		select {}
 	})
 	process.Register("bundler-test-named", func(fd int) error {
-		c := newConn(fd, fromEdge)
+		c := newConn(wire.Blocking(fd), fromEdge)
 		c.write(frame(frameReady, []byte{version}))
 		name := rand.Text()
 		for { // whoever asks
@@ -97,14 +97,14 @@ func init() {
 		}
 	})
 	process.Register("bundler-test-failing", func(fd int) error {
-		c := newConn(fd, fromEdge)
+		c := newConn(wire.Blocking(fd), fromEdge)
 		c.write(frame(frameReady, []byte{version}))
 		c.read()
 		c.write(frame(frameBegun, nil))
 		return errors.New("it fails")
 	})
 	process.Register("bundler-test-shut", func(fd int) error {
-		c := newConn(fd, fromEdge)
+		c := newConn(wire.Blocking(fd), fromEdge)
 		c.write(frame(frameReady, []byte{version}))
 		c.read()
 		c.write(frame(frameBegun, nil))
@@ -271,7 +271,7 @@ func FuzzFrames(f *testing.F) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			out := conn{fd: pair[1]}
+			out := conn{socket: wire.Blocking(pair[1])}
 			for rest := stream; len(rest) > 0; {
 				n := min(int(piece)+1, len(rest))
 				if out.write(rest[:n]) != nil {
@@ -282,7 +282,7 @@ func FuzzFrames(f *testing.F) {
 			unix.Close(pair[1])
 		}()
 		w := &worker{largest: 1 << 20}
-		in := newConn(pair[0], w.limit)
+		in := newConn(wire.Blocking(pair[0]), w.limit)
 		var again []byte
 		for {
 			k, payload, err := in.read()
@@ -307,8 +307,8 @@ func TestSmallMessagesKeepNoBuffer(t *testing.T) {
 	}
 	defer unix.Close(pair[0])
 	defer unix.Close(pair[1])
-	out := conn{fd: pair[1]}
-	in := newConn(pair[0], func(frameKind) uint32 { return 1 << 20 })
+	out := conn{socket: wire.Blocking(pair[1])}
+	in := newConn(wire.Blocking(pair[0]), func(frameKind) uint32 { return 1 << 20 })
 	for _, size := range []int{1, 100, 5000} {
 		if err := out.write(frame(frameOutput, make([]byte, size))); err != nil {
 			t.Fatal(err)

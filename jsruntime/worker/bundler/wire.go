@@ -32,17 +32,19 @@ const (
 	frameKinds
 )
 
-// conn reads and writes frames on a blocking descriptor. One goroutine may
-// read while another writes.
+// conn reads and writes frames on a socket. One goroutine may read while another
+// writes.
 type conn struct {
-	fd     int
+	socket wire.Socket
 	buffer []byte // what was read and not yet returned
 	limit  func(frameKind) uint32
 }
 
 // newConn bounds what may be read: the bytes of each kind, 0 for those that the
 // peer may not send.
-func newConn(fd int, limit func(frameKind) uint32) *conn { return &conn{fd: fd, limit: limit} }
+func newConn(socket wire.Socket, limit func(frameKind) uint32) *conn {
+	return &conn{socket: socket, limit: limit}
+}
 
 const readSize = 64 << 10
 
@@ -88,7 +90,7 @@ func (c *conn) fill() error {
 	if cap(c.buffer)-len(c.buffer) < readSize/2 {
 		c.buffer = slices.Grow(c.buffer, readSize)
 	}
-	n, err := wire.Read(c.fd, c.buffer[len(c.buffer):cap(c.buffer)])
+	n, err := c.socket.Read(c.buffer[len(c.buffer):cap(c.buffer)])
 	c.buffer = c.buffer[:len(c.buffer)+n]
 	return err
 }
@@ -100,4 +102,4 @@ func frame(k frameKind, payload []byte) []byte {
 	return append(append(b, byte(k)), payload...)
 }
 
-func (c *conn) write(b []byte) error { return wire.Write(c.fd, b) }
+func (c *conn) write(b []byte) error { return c.socket.Write(b) }

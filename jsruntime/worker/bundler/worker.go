@@ -35,23 +35,33 @@ type worker struct {
 	conn    *conn
 	largest uint32 // frame that may come; set before a job is sent
 
-	mu     sync.Mutex
-	closed bool  // the descriptor may be another's by now
-	cause  error // why it was killed
+	mu    sync.Mutex
+	cause error // why it was killed
 }
 
-// start starts a process and waits until it can be used. One for which nobody
-// waits otherwise yields the CPU.
+// start starts a process and waits until it can be used. It yields the CPU for
+// that, and afterwards where nobody waits for it.
 func start(ctx context.Context, kind string, options *Options, yields bool) (*worker, error) {
 	p, err := process.Start(process.Options{Kind: kind, Memory: options.Memory, Strict: options.Strict})
 	if err != nil {
 		return nil, err
 	}
-	if yields {
-		_ = p.Yield(true) // else it takes its share
+	_ = p.Yield(true) // else it takes its share
+	if !yields {
+		insist := time.AfterFunc(process.StartPatience, func() { _ = p.Yield(false) })
+		defer func() {
+			if insist.Stop() {
+				_ = p.Yield(false)
+			}
+		}()
+	}
+	socket, err := wire.NewPolled(p.Socket(), 0) // who has waited too long kills it
+	if err != nil {
+		p.Close()
+		return nil, err
 	}
 	w := &worker{process: p}
-	w.conn = newConn(p.FD(), w.limit)
+	w.conn = newConn(socket, w.limit)
 	defer context.AfterFunc(ctx, func() { w.kill(context.Cause(ctx)) })()
 	timer := time.AfterFunc(startTimeout, func() { w.kill(fmt.Errorf("it was not ready within %v", startTimeout)) })
 	defer timer.Stop()
@@ -93,10 +103,7 @@ func (w *worker) kill(cause error) {
 	if w.cause == nil {
 		w.cause = cause
 	}
-	if !w.closed {
-		w.process.Kill()
-		_ = unix.Shutdown(w.process.FD(), unix.SHUT_RDWR) // it may be shut already
-	}
+	w.process.Close()
 }
 
 // ended returns why a read failed: what the process was killed for, else what
@@ -124,15 +131,9 @@ func (w *worker) died(what error) error {
 	return what
 }
 
-// close kills the process and waits for its end. Nobody may read or write any
-// more. It may be called again.
+// close kills the process and waits for its end. It may be called again.
 func (w *worker) close() {
-	w.mu.Lock()
-	if !w.closed {
-		w.closed = true
-		w.process.Close()
-	}
-	w.mu.Unlock()
+	w.process.Close()
 	<-w.process.Done()
 }
 

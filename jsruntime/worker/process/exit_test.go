@@ -47,7 +47,14 @@ func TestReasons(t *testing.T) {
 	if p.Err() != nil {
 		t.Errorf("while it runs: %v", p.Err())
 	}
-	if err := unix.Shutdown(p.FD(), unix.SHUT_WR); err != nil {
+	raw, err := p.Socket().SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { err = unix.Shutdown(int(fd), unix.SHUT_WR) }); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	if <-p.Done(); p.Err() != nil {

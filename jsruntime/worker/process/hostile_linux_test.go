@@ -193,24 +193,13 @@ func ask(t *testing.T, memory int64, what string) (string, error) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if _, err := unix.Write(p.FD(), []byte(what+"\n")); err != nil {
+	if _, err := p.Socket().WriteString(what + "\n"); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := bufio.NewReader(reader(p.FD())).ReadString('\n')
+	answer, err := bufio.NewReader(p.Socket()).ReadString('\n')
 	<-p.Done()
 	if err != nil && p.Err() == nil {
 		t.Fatalf("%s: neither an answer nor a reason: %v", what, err)
 	}
 	return strings.TrimSpace(answer), p.Err()
-}
-
-// reader reads from a descriptor that it does not own.
-type reader int
-
-func (r reader) Read(b []byte) (int, error) {
-	n, err := unix.Read(int(r), b)
-	if n == 0 && err == nil {
-		return 0, net.ErrClosed
-	}
-	return max(n, 0), err
 }

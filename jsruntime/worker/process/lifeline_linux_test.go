@@ -108,11 +108,11 @@ func TestOutlivesThread(t *testing.T) {
 	for unix.Tgkill(os.Getpid(), tid, 0) == nil {
 		runtime.Gosched()
 	}
-	if _, err := unix.Write(p.FD(), []byte("hello")); err != nil {
+	if _, err := p.Socket().WriteString("hello"); err != nil {
 		t.Fatal(err)
 	}
 	var buffer [16]byte
-	if n, err := unix.Read(p.FD(), buffer[:]); err != nil || string(buffer[:n]) != "hello" {
+	if n, err := p.Socket().Read(buffer[:]); err != nil || string(buffer[:n]) != "hello" {
 		t.Fatalf("read %q, %v", buffer[:n], err)
 	}
 }
@@ -123,7 +123,7 @@ func TestAsNobody(t *testing.T) {
 		return // every other test of this run is the test
 	}
 	command := exec.Command("/proc/self/exe", "-test.run="+strings.Join([]string{
-		"TestEcho", "TestAttacks", "TestMemory", "TestLeakedDescriptors", "TestReport", "TestStrict", "TestUsage",
+		"TestEcho", "TestAttacks", "TestMemory", "TestLeakedDescriptors", "TestReport", "TestStrict", "TestUsage", "TestYield",
 		"TestDiesWithParent", "TestOutlivesThread", "TestReasons",
 	}, "|"), "-test.v")
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

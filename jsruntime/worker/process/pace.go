@@ -7,6 +7,11 @@ import "time"
 // PaceTick is how often a Pace wants to look.
 const PaceTick = 10 * time.Millisecond
 
+// StartPatience is how long a process that starts should yield to those which
+// have started, for whom its start, tens of milliseconds of computing, would be
+// a hindrance. Where the CPU has room it takes no longer for that.
+const StartPatience = 100 * time.Millisecond
+
 const (
 	// A process is judged each time it has taken burst: it is to yield if that
 	// was heavy or more for each answer that it gave meanwhile. One that answers

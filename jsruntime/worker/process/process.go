@@ -11,13 +11,14 @@
 //
 //	p, err := process.Start(process.Options{Kind: "bundler", Memory: 256 << 20})
 //	defer p.Close()
-//	unix.Write(p.FD(), …)
+//	p.Socket().Write(…)
 //
 //	<-p.Done()
 //	var end *process.ExitError
 //	if errors.As(p.Err(), &end) && end.Reason == process.OutOfMemory { … }
 //
-// Both ends of the socket are blocking stream sockets (AF_UNIX).
+// Both ends of the socket are stream sockets (AF_UNIX); the process's own end is a
+// blocking descriptor.
 //
 // Which layers of the sandbox hold says Layers, for the host, or
 // Process.Report, for one process. What a process still can do: compute, read
@@ -27,7 +28,6 @@ package process
 import (
 	"fmt"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +55,7 @@ const reportTimeout = 30 * time.Second
 
 // Process is a running worker process.
 type Process struct {
-	fd      int
+	socket  *os.File
 	process *os.Process
 	asked   atomic.Bool // to die, by Kill
 
@@ -66,9 +66,6 @@ type Process struct {
 	done  chan struct{} // closed when err and state are set
 	err   error
 	state *os.ProcessState
-
-	mu     sync.Mutex
-	closed bool
 }
 
 // Start starts a worker process. It returns as soon as the process exists; what
@@ -81,25 +78,32 @@ func Start(options Options) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("worker process: socketpair: %w", err)
 	}
-	p := &Process{fd: pair[0], reported: make(chan struct{}), done: make(chan struct{})}
-	child := os.NewFile(uintptr(pair[1]), "worker socket")
+	child := os.NewFile(uintptr(pair[1]), "worker's socket")
 	defer child.Close()
+	if err := unix.SetNonblock(pair[0], true); err != nil {
+		unix.Close(pair[0])
+		return nil, fmt.Errorf("worker process: socket: set non-blocking: %w", err)
+	}
+	p := &Process{
+		socket:   os.NewFile(uintptr(pair[0]), "socket of a worker"),
+		reported: make(chan struct{}), done: make(chan struct{}),
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		unix.Close(p.fd)
+		p.socket.Close()
 		return nil, fmt.Errorf("worker process: %w", err)
 	}
 	defer null.Close()
 	voice, mouth, err := pipe()
 	if err != nil {
-		unix.Close(p.fd)
+		p.socket.Close()
 		return nil, fmt.Errorf("worker process: pipe: %w", err)
 	}
 	defer mouth.Close()
 
 	s, err := spawn(options, []*os.File{null, null, mouth, child})
 	if err != nil {
-		unix.Close(p.fd)
+		p.socket.Close()
 		voice.Close()
 		return nil, fmt.Errorf("worker process: %w", err)
 	}
@@ -125,9 +129,8 @@ func (p *Process) insist() error {
 	return report.Complete()
 }
 
-// FD returns this side's end of the socket. Whoever reads from it closes it
-// with Close once nobody uses it any more.
-func (p *Process) FD() int { return p.fd }
+// Socket returns this side's end of the socket. Close closes it.
+func (p *Process) Socket() *os.File { return p.socket }
 
 // PID returns the process id.
 func (p *Process) PID() int { return p.process.Pid }
@@ -159,14 +162,19 @@ func (p *Process) Report() (Report, error) {
 	return p.report, p.failed
 }
 
-// Close kills the process, if it still runs, and closes the socket. No other
-// call may use the socket meanwhile.
+// Started reports whether the process has locked itself up and does its work.
+func (p *Process) Started() bool {
+	select {
+	case <-p.reported:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close kills the process, if it still runs, and closes the socket; who reads or
+// writes there gets an error. It may be called again.
 func (p *Process) Close() {
 	p.Kill()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.closed {
-		p.closed = true
-		unix.Close(p.fd)
-	}
+	_ = p.socket.Close() // nothing is buffered, and it may be closed already
 }

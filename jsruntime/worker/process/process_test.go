@@ -3,6 +3,7 @@
 package process_test
 
 import (
+	"io"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -32,16 +33,16 @@ func TestEcho(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if _, err := unix.Write(p.FD(), []byte("hello")); err != nil {
+	if _, err := p.Socket().WriteString("hello"); err != nil {
 		t.Fatal(err)
 	}
 	var buffer [16]byte
-	if n, err := unix.Read(p.FD(), buffer[:]); err != nil || string(buffer[:n]) != "hello" {
+	if n, err := p.Socket().Read(buffer[:]); err != nil || string(buffer[:n]) != "hello" {
 		t.Fatalf("read %q, %v", buffer[:n], err)
 	}
 	p.Kill()
 	<-p.Done()
-	if n, err := unix.Read(p.FD(), buffer[:]); n != 0 || err != nil {
+	if n, err := p.Socket().Read(buffer[:]); n != 0 || err != io.EOF {
 		t.Fatalf("after the end: %d bytes, %v", n, err)
 	}
 }

@@ -15,28 +15,34 @@ import (
 // back: its threads are SCHED_IDLE, which any other preempts as it wakes, and run
 // where there is nothing else to do.
 //
-// It fails where the edge's user may not take that back. Root may, and who has a
-// limit of niceness that allows it (RLIMIT_NICE, LimitNICE= of systemd).
+// Only root may take that back, and who has a limit of niceness that allows it
+// (RLIMIT_NICE, LimitNICE= of systemd). For others the threads ask for longer
+// slices than anybody else: whoever wakes and wants less preempts them, too, but
+// they keep their share of the CPU (Linux 6.12, sched_attr(2)). Where there is
+// neither, Yield fails.
 func (p *Process) Yield(yields bool) error {
-	if !mayReturn() {
-		return errNoReturn
+	attr := &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: forker().nice}
+	switch can, err := yielding(); {
+	case err != nil:
+		return err
+	case can == bySlice && yields:
+		attr.Runtime = longSlice
+	case yields:
+		attr.Policy = unix.SCHED_IDLE
 	}
-	if yields {
-		return p.schedule(unix.SCHED_IDLE)
-	}
-	return p.schedule(unix.SCHED_NORMAL)
+	return p.schedule(attr)
 }
 
-var errNoReturn = fmt.Errorf("worker process: yielding: run the edge as root, or allow its user a niceness of %d (RLIMIT_NICE, LimitNICE=+%[1]d of systemd)", niceness)
+// longSlice is the longest that there is, in nanoseconds; 0 is as usual.
+const longSlice = 100e6
 
-// schedule sets the policy of all threads.
-func (p *Process) schedule(policy uint32) error {
+// schedule tells the scheduler of all threads.
+func (p *Process) schedule(attr *unix.SchedAttr) error {
 	select {
 	case <-p.done: // its number may be another's soon
 		return nil
 	default:
 	}
-	attr := &unix.SchedAttr{Policy: policy, Nice: forker().nice}
 	// A thread may start another one that is not seen yet; it is by the next look.
 	seen := make(map[int]bool)
 	for {
@@ -60,9 +66,17 @@ func (p *Process) schedule(policy uint32) error {
 	}
 }
 
-// mayReturn reports whether a thread can be SCHED_IDLE and become normal again.
-// It is tried with one that is thrown away.
-var mayReturn = sync.OnceValue(func() bool {
+// A way to yield.
+type way int
+
+const (
+	byPolicy way = iota
+	bySlice
+)
+
+// yielding returns how processes can yield and come back. It is tried with threads
+// that are thrown away.
+var yielding = sync.OnceValues(func() (way, error) {
 	nice := forker().nice
 	result := make(chan error)
 	go onThread(make(chan struct{}), func() {
@@ -71,7 +85,24 @@ var mayReturn = sync.OnceValue(func() bool {
 			unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: nice}, 0),
 		)
 	})
-	return <-result == nil
+	if <-result == nil {
+		return byPolicy, nil
+	}
+	go onThread(make(chan struct{}), func() {
+		err := unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: nice, Runtime: longSlice}, 0)
+		if err == nil {
+			var attr *unix.SchedAttr
+			// Older kernels accept it and do nothing.
+			if attr, err = unix.SchedGetAttr(0, 0); err == nil && attr.Runtime != longSlice {
+				err = errors.New("this kernel has no slices of a thread's own (Linux 6.12)")
+			}
+		}
+		result <- err
+	})
+	if err := <-result; err != nil {
+		return 0, fmt.Errorf("worker process: yielding: %w; run the edge as root, or allow its user a niceness of %d (RLIMIT_NICE, LimitNICE=+%[2]d of systemd)", err, niceness)
+	}
+	return bySlice, nil
 })
 
 // CPU returns how much CPU time the process has taken.
