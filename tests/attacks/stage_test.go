@@ -173,6 +173,7 @@ func newStage(t testing.TB, m mode, attacks []Attack, mayDie bool) *stage {
 	st.srv = harness.Prepare(t, harness.Config{
 		Caddyfile: st.caddyfile(0),
 		Dir:       dir, UID: m.uid, Release: true, MayDie: mayDie, Files: files,
+		MayNice: true, // as docs/security.md has it
 		Env: []string{
 			"ORIGIN=" + st.origin.URL, "ORIGIN_HOST=" + st.origin.host(), "RAW_HOST=" + raw,
 			"CANARY_SECRET=" + c.made["secret"], "CANARY_CONFIG=" + c.made["config"], "CANARY_ENV=" + c.made["environment"],

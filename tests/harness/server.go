@@ -47,6 +47,10 @@ type Config struct {
 	// the user of the test. Another takes a test that runs as root.
 	UID uint32
 
+	// MayNice lets another user's server take back that its children yield the CPU,
+	// as AmbientCapabilities=CAP_SYS_NICE or LimitNICE=+5 of a systemd unit do.
+	MayNice bool
+
 	// Release has the server run without the race detector, also when the test
 	// runs with it: for what memory limits decide.
 	Release bool
@@ -70,6 +74,7 @@ type Server struct {
 	store   string // what {$STORE} stands for
 	env     []string
 	uid     uint32
+	mayNice bool
 	mayDie  bool
 	process *exec.Cmd
 	ended   chan struct{}
@@ -106,6 +111,7 @@ func Prepare(t testing.TB, cfg Config) *Server {
 		Log:     &Log{},
 		binary:  binary(t),
 		uid:     cfg.UID,
+		mayNice: cfg.MayNice,
 		mayDie:  cfg.MayDie,
 		config:  filepath.Join(cfg.Dir, "Caddyfile"),
 		workDir: cfg.WorkDir,
@@ -192,7 +198,7 @@ func (s *Server) Run(t testing.TB) {
 	s.process.Stdout = s.Log
 	s.process.Stderr = s.Log
 	// The kernel ends the server should the test's process be killed.
-	s.process.SysProcAttr = childOf(s.uid)
+	s.process.SysProcAttr = childOf(s.uid, s.mayNice)
 	if err := s.process.Start(); err != nil {
 		t.Fatal(err)
 	}

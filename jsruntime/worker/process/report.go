@@ -20,13 +20,14 @@ const (
 	Limits       Layer = "limits"       // no core file, no file grows, few descriptors
 	Secrecy      Layer = "secrecy"      // nobody but root reads its memory; no core file
 	Lifeline     Layer = "lifeline"     // dies with its parent
-	Priority     Layer = "priority"     // yields the CPU to the edge
+	Priority     Layer = "priority"     // has a smaller share of the CPU than the edge
+	Yielding     Layer = "yielding"     // can be told to take only what CPU is left over, and back (Process.Yield)
 	Cgroup       Layer = "cgroup"       // v2: memory, CPU and number of threads bounded as a whole
 )
 
 // optional layers are no condition of a strict process: they need somebody who
-// hands over a part of the host.
-var optional = map[Layer]bool{Cgroup: true}
+// hands over a part of the host, or a right to it.
+var optional = map[Layer]bool{Cgroup: true, Yielding: true}
 
 // LayerState says whether a layer holds.
 type LayerState struct {

@@ -154,6 +154,7 @@ func (s *spawned) complete(r *Report) {
 	r.add(Namespaces, namespaces)
 	r.add(User, user)
 	r.add(Priority, s.thread.priority)
+	r.add(Yielding, yieldsWholly())
 	r.add(Cgroup, s.cgroup)
 }
 

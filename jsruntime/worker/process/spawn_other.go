@@ -37,7 +37,7 @@ func spawn(options Options, files []*os.File) (*spawned, error) {
 
 // complete adds the layers that are the parent's to a child's report.
 func (s *spawned) complete(r *Report) {
-	for _, layer := range []Layer{Namespaces, User, Cgroup} {
+	for _, layer := range []Layer{Namespaces, User, Cgroup, Yielding} {
 		r.add(layer, errLinux)
 	}
 }

@@ -15,8 +15,8 @@ import (
 // back: its threads are SCHED_IDLE, which any other preempts as it wakes, and run
 // where there is nothing else to do.
 //
-// Only root may take that back, and who has a limit of niceness that allows it
-// (RLIMIT_NICE, LimitNICE= of systemd). For others the threads ask for longer
+// Only root may take that back, and who has CAP_SYS_NICE or a limit of niceness that
+// allows it (RLIMIT_NICE, LimitNICE= of systemd). For others the threads ask for longer
 // slices than anybody else: whoever wakes and wants less preempts them, too, but
 // they keep their share of the CPU (Linux 6.12, sched_attr(2)). Where there is
 // neither, Yield fails.
@@ -100,10 +100,21 @@ var yielding = sync.OnceValues(func() (way, error) {
 		result <- err
 	})
 	if err := <-result; err != nil {
-		return 0, fmt.Errorf("worker process: yielding: %w; run the edge as root, or allow its user a niceness of %d (RLIMIT_NICE, LimitNICE=+%[2]d of systemd)", err, niceness)
+		return 0, fmt.Errorf("worker process: yielding: %s: %w", yieldRemedy, err)
 	}
 	return bySlice, nil
 })
+
+var yieldRemedy = fmt.Sprintf("run the edge as root, or give its user CAP_SYS_NICE or a niceness of %d (LimitNICE=+%[1]d of systemd)", niceness)
+
+// yieldsWholly returns why processes that yield still take their share, if so.
+func yieldsWholly() error {
+	can, err := yielding()
+	if err == nil && can == bySlice {
+		return fmt.Errorf("%s: as it is, processes react to others, but take their share", yieldRemedy)
+	}
+	return err
+}
 
 // CPU returns how much CPU time the process has taken.
 func (p *Process) CPU() (time.Duration, error) {
