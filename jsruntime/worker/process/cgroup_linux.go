@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,10 +85,7 @@ func settle(own string, delegated func(dir string) bool) (string, error) {
 }
 
 // group is the cgroup of one worker process. Its methods do nothing to nil.
-type group struct {
-	dir string
-	fd  int
-}
+type group struct{ dir string }
 
 var groups atomic.Int64 // made so far
 
@@ -103,7 +99,7 @@ func newGroup(memory int64) (*group, error) {
 }
 
 func newGroupIn(home string, memory int64) (*group, error) {
-	g := &group{dir: filepath.Join(home, fmt.Sprintf("webtask-%d-%d", os.Getpid(), groups.Add(1))), fd: -1}
+	g := &group{dir: filepath.Join(home, fmt.Sprintf("webtask-%d-%d", os.Getpid(), groups.Add(1)))}
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -121,20 +117,12 @@ func newGroupIn(home string, memory int64) (*group, error) {
 			return nil, err
 		}
 	}
-	fd, err := unix.Open(g.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		g.remove()
-		return nil, err
-	}
-	g.fd = fd
 	return g, nil
 }
 
-// use makes a process that is started start there.
-func (g *group) use(attr *syscall.SysProcAttr) {
-	if g != nil {
-		attr.UseCgroupFD, attr.CgroupFD = true, g.fd
-	}
+// take moves a process there.
+func (g *group) take(pid int) error {
+	return os.WriteFile(filepath.Join(g.dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
 }
 
 // outOfMemory reports whether the kernel killed the process for its memory.
@@ -155,9 +143,6 @@ func (g *group) outOfMemory() bool {
 func (g *group) remove() {
 	if g == nil {
 		return
-	}
-	if g.fd >= 0 {
-		unix.Close(g.fd)
 	}
 	_ = unix.Rmdir(g.dir) // an empty one costs next to nothing
 }

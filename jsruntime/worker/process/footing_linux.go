@@ -63,12 +63,12 @@ var found struct {
 }
 
 // foothold calls start with one footing after the other until one is not
-// refused; from then on only with that one. Only the fork thread calls it.
+// refused; from then on with none. It returns that one.
 func foothold(start func(*footing) error) (*footing, error) {
 	found.Lock()
 	defer found.Unlock()
 	if found.footing != nil {
-		return found.footing, start(found.footing)
+		return found.footing, nil
 	}
 	var refused []error
 	for _, f := range footings(os.Geteuid() == 0) {

@@ -21,7 +21,11 @@ import (
 // they keep their share of the CPU (Linux 6.12, sched_attr(2)). Where there is
 // neither, Yield fails.
 func (p *Process) Yield(yields bool) error {
-	attr := &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: forker().nice}
+	nice, err := niceOfChildren()
+	if err != nil {
+		return fmt.Errorf("worker process: yielding: %w", err)
+	}
+	attr := &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: int32(nice)}
 	switch can, err := yielding(); {
 	case err != nil:
 		return err
@@ -77,7 +81,11 @@ const (
 // yielding returns how processes can yield and come back. It is tried with threads
 // that are thrown away.
 var yielding = sync.OnceValues(func() (way, error) {
-	nice := forker().nice
+	own, err := niceOfChildren()
+	if err != nil {
+		return 0, fmt.Errorf("worker process: yielding: %w", err)
+	}
+	nice := int32(own)
 	result := make(chan error)
 	go onThread(make(chan struct{}), func() {
 		result <- errors.Join(
