@@ -27,7 +27,7 @@ bench: ## the ratios of docs/performance.md, measured here and now
 	@scripts/bench.sh
 
 faults: ## the fault tests at full length (the reload test runs for 60 s)
-	@FAULT_SECONDS=60 $(GO) test -count=1 -v -timeout 20m ./tests/faults
+	@FAULTS=60s $(GO) test -count=1 -v -timeout 20m ./tests/faults
 
 attacks: ## the whole attack suite, in each isolation mode and as each user
 	@scripts/attacks.sh

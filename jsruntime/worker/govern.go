@@ -56,8 +56,12 @@ func (s *Supervisor) paceAll() (more bool) {
 			continue
 		}
 		more = true
-		if l.starts(now) {
-			continue
+		select {
+		case <-l.ready:
+		default:
+			if now.Sub(l.taken) < process.StartPatience {
+				continue // what it takes until then is nobody's doing
+			}
 		}
 		var cpu time.Duration
 		if open {
@@ -66,22 +70,14 @@ func (s *Supervisor) paceAll() (more bool) {
 				continue // it has just ended, or this system does not tell
 			}
 		}
-		if yields := l.pace.Look(now, open, cpu, l.answers.Load()); yields != l.yields {
+		answers := l.answers.Load()
+		yields := l.pace.Look(now, open, cpu, answers) || answers == 0 && now.Sub(l.taken) < process.StartPatience
+		if yields != l.yields {
 			l.yields = yields
 			s.yield(l.proc, yields)
 		}
 	}
 	return more
-}
-
-// starts reports whether the worker is still to yield because it starts.
-func (l *link) starts(now time.Time) bool {
-	select {
-	case <-l.ready:
-		return false
-	default:
-		return now.Sub(l.taken) < process.StartPatience
-	}
 }
 
 // yield has a worker yield, or not. One that cannot be told so goes on as it is.

@@ -35,7 +35,7 @@ type link struct {
 	gone  chan struct{} // closed when it has ended and all was told
 
 	pace    process.Pace  // the governor's
-	yields  bool          // so it was told, as far as the governor knows: as it starts it does
+	yields  bool          // so it was told: at first it does
 	taken   time.Time     // into use
 	answers atomic.Uint64 // that the worker gave
 

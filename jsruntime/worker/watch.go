@@ -176,7 +176,7 @@ func (s *Supervisor) quarantined(container string) error {
 	return nil
 }
 
-// takeSpare returns a blank process for k, if there is one that fits.
+// takeSpare returns a blank process for k, if there is one that fits. It yields.
 func (s *Supervisor) takeSpare(k key) *process.Process {
 	if k.memory != s.options.Memory {
 		return nil
@@ -195,9 +195,6 @@ func (s *Supervisor) takeSpare(k key) *process.Process {
 		case <-spare.Done():
 			spare.Close() // it died while it waited
 		default:
-			if spare.Started() {
-				s.yield(spare, false)
-			} // else the governor does, once it has
 			return spare
 		}
 	}

@@ -3,24 +3,11 @@ package attacks
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"time"
-)
 
-// soakTime is SOAK, or what `make test` has time for.
-func soakTime(t testing.TB) time.Duration {
-	t.Helper()
-	text := os.Getenv("SOAK")
-	if text == "" {
-		return 10 * time.Second
-	}
-	length, err := time.ParseDuration(text)
-	if err != nil || length <= 0 {
-		t.Fatalf("SOAK is %q, want a duration such as 30m", text)
-	}
-	return length
-}
+	"github.com/webtask-edge/caddy-webtask/tests/harness"
+)
 
 // sample is what an edge holds between two rounds.
 type sample struct {
@@ -48,7 +35,7 @@ func TestSoak(t *testing.T) {
 	st.crowded, st.reloading = true, true
 	st.renew(t)
 	base := measure(t, st.srv)
-	end := time.Now().Add(soakTime(t))
+	end := time.Now().Add(harness.Length(t, "SOAK", 10*time.Second))
 	var first, last sample
 	requests, run, reloads := 0, 0, 0
 	for round := 0; round < 2 || time.Now().Before(end); round++ {

@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,20 +14,9 @@ import (
 	"github.com/webtask-edge/caddy-webtask/tests/harness"
 )
 
-// duration is FAULT_SECONDS, or 10 s: enough for each of the checks to have
-// failed in every run of a build that was broken on purpose.
-func duration(t testing.TB) time.Duration {
-	t.Helper()
-	text := os.Getenv("FAULT_SECONDS")
-	if text == "" {
-		return 10 * time.Second
-	}
-	seconds, err := strconv.Atoi(text)
-	if err != nil || seconds < 1 {
-		t.Fatalf("FAULT_SECONDS is %q, want a number of seconds", text)
-	}
-	return time.Duration(seconds) * time.Second
-}
+// usualLength is how long the faults go on in `make test`: enough for each of the
+// checks to have failed in every run of a build that was broken on purpose.
+const usualLength = 10 * time.Second
 
 const webtaskSite = `
 {
@@ -135,7 +123,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	reloads := 0
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for end := time.After(duration(t)); ; reloads++ {
+	for end := time.After(harness.Length(t, "FAULTS", usualLength)); ; reloads++ {
 		select {
 		case <-end:
 		case <-tick.C:

@@ -17,10 +17,11 @@ func (s *Server) Goroutines(t testing.TB) int {
 	return s.profiled(t, "/debug/pprof/goroutine?debug=1", `goroutine profile: total (\d+)`)
 }
 
-// HeapInUse is how many bytes of heap are in use after a collection.
+// HeapInUse is how many bytes of heap are in use after a collection: those of live
+// objects, without the gaps between them.
 func (s *Server) HeapInUse(t testing.TB) int {
 	t.Helper()
-	return s.profiled(t, "/debug/pprof/heap?debug=1&gc=1", `# HeapInuse = (\d+)`)
+	return s.profiled(t, "/debug/pprof/heap?debug=1&gc=1", `# HeapAlloc = (\d+)`)
 }
 
 func (s *Server) profiled(t testing.TB, path, pattern string) int {

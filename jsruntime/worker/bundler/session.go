@@ -16,20 +16,20 @@ import (
 // resolvers is how many imports of one job are looked for at a time.
 const resolvers = 32
 
-// yieldAfter is how long a process may bundle before it yields the CPU to what is
-// done sooner. Most code takes less.
-const yieldAfter = 100 * time.Millisecond
-
-// pace has a process that bundles for long yield, until the session is over. It
-// ends where processes cannot be told to.
+// pace has the process yield the CPU to what is done sooner, until the session is
+// over: for a while, in which most code is bundled where the CPU has room, and then
+// as long as it computes. It ends where processes cannot be told to.
 func (s *session) pace() {
-	tick := time.NewTicker(yieldAfter)
+	if s.process.Yield(true) != nil {
+		return
+	}
+	tick := time.NewTicker(process.PaceTick)
 	defer tick.Stop()
 	var pace process.Pace
-	for yielded := false; ; {
+	since := time.Now()
+	for yielded := true; ; {
 		select {
 		case <-tick.C:
-			tick.Reset(process.PaceTick)
 		case <-s.ctx.Done():
 			return
 		}
@@ -37,7 +37,8 @@ func (s *session) pace() {
 		if err != nil {
 			return
 		}
-		if yields := pace.Look(time.Now(), true, cpu, 0); yields != yielded {
+		now := time.Now()
+		if yields := pace.Look(now, true, cpu, 0) || now.Sub(since) < process.StartPatience; yields != yielded {
 			yielded = yields
 			if s.process.Yield(yields) != nil {
 				return

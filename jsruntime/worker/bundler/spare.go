@@ -20,7 +20,6 @@ const (
 func (p *Pool) take(ctx context.Context) (*worker, error) {
 	select {
 	case w := <-p.spare:
-		_ = w.process.Yield(false)
 		return w, nil
 	default:
 	}

@@ -39,8 +39,8 @@ type worker struct {
 	cause error // why it was killed
 }
 
-// start starts a process and waits until it can be used. It yields the CPU for
-// that, and afterwards where nobody waits for it.
+// start starts a process and waits until it can be used. It yields the CPU, where
+// somebody waits for it not for ever.
 func start(ctx context.Context, kind string, options *Options, yields bool) (*worker, error) {
 	p, err := process.Start(process.Options{Kind: kind, Memory: options.Memory, Strict: options.Strict})
 	if err != nil {
@@ -49,11 +49,7 @@ func start(ctx context.Context, kind string, options *Options, yields bool) (*wo
 	_ = p.Yield(true) // else it takes its share
 	if !yields {
 		insist := time.AfterFunc(process.StartPatience, func() { _ = p.Yield(false) })
-		defer func() {
-			if insist.Stop() {
-				_ = p.Yield(false)
-			}
-		}()
+		defer insist.Stop()
 	}
 	socket, err := wire.NewPolled(p.Socket(), 0) // who has waited too long kills it
 	if err != nil {

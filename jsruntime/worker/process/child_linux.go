@@ -35,8 +35,8 @@ func lockUp(s settings) Report {
 	return r
 }
 
-// tieToParent makes the process die with its parent. Where the binary has file
-// capabilities, executing it has undone what the parent asked for.
+// tieToParent makes the process die with the edge, whose child it is although the
+// nursery forked it.
 func tieToParent(parent int) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("parent-death signal: %w", err)

@@ -5,18 +5,18 @@ package process
 import "time"
 
 // PaceTick is how often a Pace wants to look.
-const PaceTick = 10 * time.Millisecond
+const PaceTick = 5 * time.Millisecond
 
-// StartPatience is how long a process that starts should yield to those which
-// have started, for whom its start, tens of milliseconds of computing, would be
-// a hindrance. Where the CPU has room it takes no longer for that.
+// StartPatience is how long a process should yield that has not shown yet what it
+// is: its start is tens of milliseconds of computing, and of what it then runs
+// nothing is known. Where the CPU has room it takes no longer for that.
 const StartPatience = 100 * time.Millisecond
 
 const (
 	// A process is judged each time it has taken burst: it is to yield if that
 	// was heavy or more for each answer that it gave meanwhile. One that answers
 	// thousands of small requests takes as much, and is not.
-	burst = 10 * time.Millisecond
+	burst = 5 * time.Millisecond
 	heavy = 5 * time.Millisecond
 
 	// One that takes less than calm in calmWindow waits for something, or does

@@ -162,16 +162,6 @@ func (p *Process) Report() (Report, error) {
 	return p.report, p.failed
 }
 
-// Started reports whether the process has locked itself up and does its work.
-func (p *Process) Started() bool {
-	select {
-	case <-p.reported:
-		return true
-	default:
-		return false
-	}
-}
-
 // Close kills the process, if it still runs, and closes the socket; who reads or
 // writes there gets an error. It may be called again.
 func (p *Process) Close() {

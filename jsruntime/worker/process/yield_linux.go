@@ -25,7 +25,7 @@ func (p *Process) Yield(yields bool) error {
 	if err != nil {
 		return fmt.Errorf("worker process: yielding: %w", err)
 	}
-	attr := &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: int32(nice)}
+	attr := &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: int32(nice), Runtime: workerSlice}
 	switch can, err := yielding(); {
 	case err != nil:
 		return err
@@ -37,8 +37,13 @@ func (p *Process) Yield(yields bool) error {
 	return p.schedule(attr)
 }
 
-// longSlice is the longest that there is, in nanoseconds; 0 is as usual.
-const longSlice = 100e6
+// Slices of CPU time, in nanoseconds (Linux 6.12). Who wakes preempts those that
+// asked for longer ones than it did; the usual is 1.4 ms on two CPUs,
+// 2.8 ms on many.
+const (
+	workerSlice = 3e6   // so that the edge preempts all its workers
+	longSlice   = 100e6 // the longest there is
+)
 
 // schedule tells the scheduler of all threads.
 func (p *Process) schedule(attr *unix.SchedAttr) error {
