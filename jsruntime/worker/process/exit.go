@@ -70,7 +70,12 @@ func (p *Process) watch(voice *os.File, s *spawned) {
 		first = ""
 	}
 	rest, _ := io.ReadAll(io.LimitReader(r, maxLastWords))
-	_, _ = io.Copy(io.Discard, r) // a dying process must not wait for its reader
+	if len(rest) == maxLastWords {
+		// It dies of something that takes many words, the first of which count, or
+		// it is in somebody's hands who floods the edge.
+		_ = p.process.Kill()
+	}
+	_, _ = io.Copy(io.Discard, r)
 	p.state, _ = p.process.Wait()
 	p.err = p.explain(first+string(rest), s)
 	s.release()
