@@ -53,7 +53,7 @@ func checkLeaks() int {
 		stacks = stacks[:runtime.Stack(stacks, true)]
 		for _, stack := range strings.Split(string(stacks), "\n\n") {
 			if strings.Contains(stack, "webtask-edge/caddy-webtask/") && !strings.Contains(stack, "TestMain") &&
-				!strings.Contains(stack, "worker/process.forkOnDemand") { // ends with the process
+				!strings.Contains(stack, "worker/process.(*forker).live") { // ends with the process
 				left = append(left, stack)
 			}
 		}

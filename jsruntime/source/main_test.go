@@ -13,7 +13,7 @@ import (
 
 // The thread that starts processes lives as long as the program.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(bothModes{m}, goleak.IgnoreAnyFunction("github.com/webtask-edge/caddy-webtask/jsruntime/worker/process.forkOnDemand"))
+	goleak.VerifyTestMain(bothModes{m}, goleak.IgnoreAnyFunction("github.com/webtask-edge/caddy-webtask/jsruntime/worker/process.(*forker).live"))
 }
 
 // bothModes runs all tests twice: bundling in this process, and in processes

@@ -49,40 +49,53 @@ func (s *Supervisor) wakeGovernor() {
 func (s *Supervisor) paceAll() (more bool) {
 	now := s.now()
 	for _, l := range s.all() {
-		l.mu.Lock()
-		open := len(l.calls) > 0
-		l.mu.Unlock()
-		if !open && l.pace.Idle() {
-			continue
-		}
-		more = true
-		select {
-		case <-l.ready:
-		default:
-			if now.Sub(l.taken) < process.StartPatience {
-				continue // what it takes until then is nobody's doing
-			}
-		}
-		var cpu time.Duration
-		if open {
-			var err error
-			if cpu, err = l.proc.CPU(); err != nil {
-				continue // it has just ended, or this system does not tell
-			}
-		}
-		answers := l.answers.Load()
-		yields := l.pace.Look(now, open, cpu, answers) || answers == 0 && now.Sub(l.taken) < process.StartPatience
-		if yields != l.yields {
-			l.yields = yields
-			s.yield(l.proc, yields)
-		}
+		more = s.paceOne(l, now) || more
 	}
 	return more
 }
 
-// yield has a worker yield, or not. One that cannot be told so goes on as it is.
-func (s *Supervisor) yield(p proc, yields bool) {
-	if err := p.Yield(yields); err != nil {
-		s.options.Logger.Debug("a worker process cannot be told to yield the CPU", zap.Int("pid", p.PID()), zap.Bool("yield", yields), zap.Error(err))
+// paceOne looks at a worker, and reports whether there is more to see.
+func (s *Supervisor) paceOne(l *link, now time.Time) (more bool) {
+	l.mu.Lock()
+	open := len(l.calls) > 0
+	l.mu.Unlock()
+	answers := l.answers.Load()
+	if !open && l.pace.Idle() {
+		if answers > 0 { // it was seen by no look
+			s.yield(l, false)
+		}
+		return false
+	}
+	young := now.Sub(l.taken) < process.StartPatience
+	select {
+	case <-l.ready:
+	default:
+		if young {
+			return true // what it takes until then is nobody's doing
+		}
+	}
+	var cpu time.Duration
+	if open {
+		var err error
+		if cpu, err = l.proc.CPU(); err != nil {
+			return true // it has just ended, or this system does not tell
+		}
+	}
+	s.yield(l, l.pace.Look(now, open, cpu, answers) || answers == 0 && young)
+	return true
+}
+
+// yield has a worker yield, or not. One that cannot be told so goes on as it is,
+// and is told again at the next look.
+func (s *Supervisor) yield(l *link, yields bool) {
+	if yields == l.yields {
+		return
+	}
+	err := l.proc.Yield(yields)
+	if err == nil {
+		l.yields = yields
+	} else if !l.deaf {
+		l.deaf = true
+		s.options.Logger.Debug("a worker process cannot be told to yield the CPU", zap.Int("pid", l.proc.PID()), zap.Bool("yield", yields), zap.Error(err))
 	}
 }

@@ -36,6 +36,7 @@ type link struct {
 
 	pace    process.Pace  // the governor's
 	yields  bool          // so it was told: at first it does
+	deaf    bool          // it cannot be told
 	taken   time.Time     // into use
 	answers atomic.Uint64 // that the worker gave
 
@@ -129,7 +130,7 @@ func (l *link) read() {
 		}
 		if !l.in.buffered() {
 			// Whom the frame has woken runs at once, on this very processor,
-			// before the next read blocks it.
+			// before the next read.
 			runtime.Gosched()
 		}
 	}

@@ -270,10 +270,9 @@ func (s *Supervisor) start(k key) (*link, error) {
 	proc := s.takeSpare(k)
 	if proc == nil {
 		var err error
-		if proc, err = process.Start(process.Options{Kind: Kind, Memory: k.memory, Strict: s.options.Strict}); err != nil {
+		if proc, err = process.Start(process.Options{Kind: Kind, Memory: k.memory, Yield: true, Strict: s.options.Strict}); err != nil {
 			return nil, fmt.Errorf("starting a worker of container %q: %w", k.container, err)
 		}
-		s.yield(proc, true)
 	}
 	l, err := newLink(s, k, proc)
 	if err != nil {

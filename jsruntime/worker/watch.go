@@ -231,11 +231,10 @@ func (s *Supervisor) startSpares() error {
 		if !missing {
 			return nil
 		}
-		spare, err := process.Start(process.Options{Kind: Kind, Memory: s.options.Memory, Strict: s.options.Strict})
+		spare, err := process.Start(process.Options{Kind: Kind, Memory: s.options.Memory, Yield: true, Strict: s.options.Strict})
 		if err != nil {
 			return err
 		}
-		s.yield(spare, true) // nobody waits for it
 		s.mu.Lock()
 		s.spares = append(s.spares, spare)
 		s.mu.Unlock()

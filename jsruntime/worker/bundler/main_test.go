@@ -19,7 +19,7 @@ import (
 
 // The thread that starts processes lives as long as the program.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/webtask-edge/caddy-webtask/jsruntime/worker/process.forkOnDemand"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/webtask-edge/caddy-webtask/jsruntime/worker/process.(*forker).live"))
 }
 
 func poolOf(t testing.TB, kind string, options Options) *Pool {

@@ -42,14 +42,21 @@ type worker struct {
 // start starts a process and waits until it can be used. It yields the CPU, where
 // somebody waits for it not for ever.
 func start(ctx context.Context, kind string, options *Options, yields bool) (*worker, error) {
-	p, err := process.Start(process.Options{Kind: kind, Memory: options.Memory, Strict: options.Strict})
+	p, err := process.Start(process.Options{Kind: kind, Memory: options.Memory, Yield: true, Strict: options.Strict})
 	if err != nil {
 		return nil, err
 	}
-	_ = p.Yield(true) // else it takes its share
 	if !yields {
-		insist := time.AfterFunc(process.StartPatience, func() { _ = p.Yield(false) })
-		defer insist.Stop()
+		told := make(chan struct{})
+		insist := time.AfterFunc(process.StartPatience, func() {
+			_ = p.Yield(false) // else it takes its time
+			close(told)
+		})
+		defer func() {
+			if !insist.Stop() {
+				<-told // before anybody tells it otherwise
+			}
+		}()
 	}
 	socket, err := wire.NewPolled(p.Socket(), 0) // who has waited too long kills it
 	if err != nil {

@@ -120,9 +120,31 @@ func newGroupIn(home string, memory int64) (*group, error) {
 	return g, nil
 }
 
-// take moves a process there.
-func (g *group) take(pid int) error {
-	return os.WriteFile(filepath.Join(g.dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
+// path is the group's directory; empty: there is no group.
+func (g *group) path() string {
+	if g == nil {
+		return ""
+	}
+	return g.dir
+}
+
+// moveTo moves a process to the cgroup of a directory.
+func moveTo(dir string, pid int) error {
+	return os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
+}
+
+// yield has the group's processes run only where no other group wants to, or not
+// (Linux 5.15). What their own policy is does not reach beyond the group.
+func (g *group) yield(yields bool) error {
+	idle := "0"
+	if yields {
+		idle = "1"
+	}
+	if err := os.WriteFile(filepath.Join(g.dir, "cpu.idle"), []byte(idle), 0o644); err != nil || yields {
+		return err
+	}
+	// Which is the usual one after that.
+	return os.WriteFile(filepath.Join(g.dir, "cpu.weight"), []byte(strconv.Itoa(cgroupWeight)), 0o644)
 }
 
 // outOfMemory reports whether the kernel killed the process for its memory.

@@ -77,6 +77,7 @@ func (p *Process) watch(voice *os.File, s *spawned) {
 	}
 	_, _ = io.Copy(io.Discard, r)
 	p.state, _ = p.process.Wait()
+	s.waitedFor()
 	p.err = p.explain(first+string(rest), s)
 	s.release()
 	if !reports {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -56,34 +55,22 @@ func footings(root bool) []*footing {
 	}
 }
 
-// found is the footing that the first process was started in.
-var found struct {
-	sync.Mutex
-	*footing
-}
-
 // foothold calls start with one footing after the other until one is not
-// refused; from then on with none. It returns that one.
-func foothold(start func(*footing) error) (*footing, error) {
-	found.Lock()
-	defer found.Unlock()
-	if found.footing != nil {
-		return found.footing, nil
-	}
+// refused, and returns its place among all.
+func foothold(all []*footing, start func(*footing) error) (place int, err error) {
 	var refused []error
-	for _, f := range footings(os.Geteuid() == 0) {
+	for place, f := range all {
 		err := start(f)
 		if err == nil {
 			f.refused = errors.Join(refused...)
-			found.footing = f
-			return f, nil
+			return place, nil
 		}
 		refused = append(refused, err)
 		if !refusal(err) {
 			break
 		}
 	}
-	return nil, errors.Join(refused...)
+	return 0, errors.Join(refused...)
 }
 
 // attributes returns what to tell the kernel.

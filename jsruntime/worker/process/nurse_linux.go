@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -24,15 +26,22 @@ import (
 type order struct {
 	Kind   string
 	Memory int64
+	Cgroup string // its directory; empty: the edge's own
+
+	// Footing is the one to use, by its place. Nobody but the first process is to
+	// find out what the host allows: what lacks something later must not get less
+	// of a sandbox for it. Negative: find out.
+	Footing int
 }
 
 // birth is its answer.
 type birth struct {
-	PID   int
-	Error words // why there is none
+	PID     int
+	Footing int
+	Error   words // why there is none
 
 	// What of the layers that are the parent's does not hold, and why.
-	Namespaces, User, Priority words
+	Namespaces, User, Priority, Cgroup words
 }
 
 // words are an error's, or none.
@@ -57,7 +66,7 @@ const maxMessage = 16 << 10
 
 // answerTimeout is how long the nursery may take, which needs milliseconds. One
 // that somebody has stopped is replaced.
-var answerTimeout = 10 * time.Second
+var answerTimeout = 5 * time.Second
 
 // nurse is the edge's side.
 var nurse nurseryClient
@@ -66,12 +75,19 @@ type nurseryClient struct {
 	mu      sync.Mutex // one order at a time
 	process *os.Process
 	conn    *net.UnixConn // nil: there is no nursery
+	first   *birth        // whose footing is everybody's; nil: nobody is born yet
+
+	children sync.Map // by process id: who was born, or is a dead nursery, and was not waited for yet
 }
 
 // ask has a process started with files as its first descriptors.
 func (n *nurseryClient) ask(o *order, files []*os.File) (*birth, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	o.Footing = -1
+	if n.first != nil {
+		o.Footing = n.first.Footing
+	}
 	var errs []error
 	for range 2 { // it may have died since
 		if n.conn == nil {
@@ -81,12 +97,55 @@ func (n *nurseryClient) ask(o *order, files []*os.File) (*birth, error) {
 		}
 		b, err := n.exchange(o, files)
 		if err == nil {
-			return b, b.Error.err()
+			return n.born(b)
 		}
 		errs = append(errs, err)
 		n.end()
+		// It may have died after it forked, and what it forked has these files.
+		if err := n.disown(); err != nil {
+			errs = append(errs, err)
+			break
+		}
 	}
 	return nil, fmt.Errorf("the process that forks workers: %w", errors.Join(errs...))
+}
+
+// born takes note of an answer.
+func (n *nurseryClient) born(b *birth) (*birth, error) {
+	if err := b.Error.err(); err != nil {
+		// What fails between fork and exec is a child nevertheless.
+		return nil, errors.Join(err, n.disown())
+	}
+	n.children.Store(b.PID, b)
+	if n.first == nil {
+		n.first = b
+	}
+	b.Namespaces, b.User = n.first.Namespaces, n.first.User
+	return b, nil
+}
+
+// disown ends those children of the nurseries that the edge does not know.
+func (n *nurseryClient) disown() error {
+	list, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", forking().thread))
+	if err != nil {
+		return err
+	}
+	for _, field := range strings.Fields(string(list)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			return err
+		}
+		if _, known := n.children.Load(pid); known || n.process != nil && pid == n.process.Pid {
+			continue
+		}
+		_ = unix.Kill(pid, unix.SIGKILL) // it may have ended by itself
+		for {
+			if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+				break
+			}
+		}
+	}
+	return nil
 }
 
 func (n *nurseryClient) exchange(o *order, files []*os.File) (*birth, error) {
@@ -140,7 +199,7 @@ func (n *nurseryClient) start() error {
 	// Where there are cgroups to be made, this process leaves the one that is to
 	// have children, for one that the nursery is then born in.
 	_, _ = cgroupHome()
-	forks(func() {
+	forking().run(func() {
 		n.process, err = os.StartProcess("/proc/self/exe", []string{nurseryName}, &os.ProcAttr{
 			Env: firstEnv, Files: []*os.File{null, null, os.Stderr, other}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 		})
@@ -156,31 +215,48 @@ func (n *nurseryClient) start() error {
 // end ends the nursery, of whose children those that live go on.
 func (n *nurseryClient) end() {
 	n.conn.Close()
-	_ = n.process.Kill()    // it may have ended by itself
-	_, _ = n.process.Wait() // how, is of no interest
+	_ = n.process.Kill() // it may have ended by itself
+	dead := n.process
 	n.conn, n.process = nil, nil
+	n.children.Store(dead.Pid, dead)
+	go func() { // ends with the process, for which nobody is to wait
+		_, _ = dead.Wait()
+		n.children.CompareAndDelete(dead.Pid, dead)
+	}()
 }
 
-// forks runs f on the one thread that processes are forked from. It never ends: the
+// forker is the one thread that processes are forked from. It never ends: the
 // kernel sends a child's parent-death signal when that thread dies, and for the
 // children of the nursery, too, it is this one.
-func forks(f func()) {
-	done := make(chan struct{})
-	forking() <- func() {
-		defer close(done)
-		f()
-	}
-	<-done
+type forker struct {
+	thread int
+	work   chan func()
 }
 
-var forking = sync.OnceValue(func() chan<- func() {
-	work := make(chan func())
-	go onThread(make(chan struct{}), func() { forkOnDemand(work) })
-	return work
+var forking = sync.OnceValue(func() *forker {
+	f := &forker{work: make(chan func())}
+	begun := make(chan struct{})
+	go onThread(make(chan struct{}), func() {
+		f.thread = unix.Gettid()
+		close(begun)
+		f.live()
+	})
+	<-begun
+	return f
 })
 
-func forkOnDemand(work <-chan func()) {
-	for f := range work {
-		f()
+func (f *forker) live() {
+	for work := range f.work {
+		work()
 	}
+}
+
+// run runs work on the thread.
+func (f *forker) run(work func()) {
+	done := make(chan struct{})
+	f.work <- func() {
+		defer close(done)
+		work()
+	}
+	<-done
 }

@@ -8,7 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func init() { Register("nursling", func(fd int) error { return nil }) }
+func init() {
+	Register("nursling", func(int) error { return nil })
+	Register("patient", func(int) error { select {} })
+}
 
 // born starts a process and waits until it has done its work.
 func born(t *testing.T) {
@@ -37,15 +40,14 @@ func TestNurseryIsReplaced(t *testing.T) {
 	}
 	known := answerTimeout
 	answerTimeout = 100 * time.Millisecond
-	defer func() { answerTimeout = known }()
 	if err := unix.Kill(second, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = unix.Kill(second, unix.SIGKILL) }()
-	if _, err := nurse.exchange(&order{Kind: "nursling"}, nil); !os.IsTimeout(err) {
+	_, err := nurse.exchange(&order{Kind: "nursling", Footing: -1}, nil)
+	answerTimeout = known
+	if !os.IsTimeout(err) {
 		t.Errorf("one that stands still answers %v", err)
 	}
-	answerTimeout = known
 	nurse.end()
 	born(t)
 	if third := nurse.process.Pid; third == second {
@@ -63,4 +65,45 @@ func TestNurseryRefuses(t *testing.T) {
 	if nurse.process.Pid != before {
 		t.Error("the nursery was replaced for an order that it refused")
 	}
+}
+
+// TestDisown has children of the fork thread that nobody knows, one of which has
+// ended already, beside one that is known.
+func TestDisown(t *testing.T) {
+	p, err := Start(Options{Kind: "patient", Memory: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var unknown []*os.Process
+	for _, kind := range []string{"patient", ""} {
+		forking().run(func() {
+			var process *os.Process
+			process, err = os.StartProcess("/proc/self/exe", []string{argvPrefix + kind, `{}`}, &os.ProcAttr{Env: firstEnv})
+			if err == nil {
+				unknown = append(unknown, process)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = unknown[1].Kill()
+	nurse.mu.Lock()
+	err = nurse.disown()
+	nurse.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, process := range unknown {
+		if _, err := process.Wait(); err == nil {
+			t.Error("a child that nobody knows was left to be waited for")
+		}
+	}
+	select {
+	case <-p.Done():
+		t.Errorf("one that is known has ended: %v", p.Err())
+	default:
+	}
+	born(t)
 }

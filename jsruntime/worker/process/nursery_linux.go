@@ -13,11 +13,15 @@ import (
 const nurseryName = "webtask-nursery"
 
 func init() {
-	if len(os.Args) == 1 && os.Args[0] == nurseryName {
+	switch {
+	case len(os.Args) != 1:
+	case os.Args[0] == nurseryName:
 		os.Clearenv() // of firstEnv
 		n := &nursery{edge: os.Getppid()}
 		n.prepare()
 		n.live()
+	case os.Args[0] == argvPrefix: // of tryOut, and nobody has ended it yet
+		os.Exit(0)
 	}
 }
 
@@ -31,6 +35,8 @@ type nursery struct {
 
 // prepare gives up what the children shall not have.
 func (n *nursery) prepare() {
+	_ = closeAll() // which are none but those that came through exec
+	unix.CloseOnExec(childFD)
 	// It may be refused, as may what follows: the child looks at what it got.
 	_ = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	// A service with AmbientCapabilities would hand them to its children, and
@@ -84,11 +90,22 @@ func (n *nursery) obey(text, rights []byte) *birth {
 	}
 	b := &birth{Priority: wordsOf(n.priority)}
 	if err == nil {
-		var f *footing
-		if f, err = foothold(tryOut); err == nil {
+		all := footings(os.Geteuid() == 0)
+		if b.Footing = o.Footing; o.Footing < 0 {
+			b.Footing, err = foothold(all, tryOut)
+		} else if o.Footing >= len(all) {
+			err = fmt.Errorf("an order with the footing %d", o.Footing)
+		}
+		if err == nil {
+			f := all[b.Footing]
 			b.PID, err = f.bear(&o, n.edge, files)
 			namespaces, user := f.layers()
 			b.Namespaces, b.User = wordsOf(namespaces), wordsOf(user)
+		}
+		if err == nil && o.Cgroup != "" {
+			// Tens of milliseconds before it reads what may be hostile. Go cannot
+			// have it born there: clone3 knows no CLONE_PARENT with a signal.
+			b.Cgroup = wordsOf(moveTo(o.Cgroup, b.PID))
 		}
 	}
 	b.Error = wordsOf(err)

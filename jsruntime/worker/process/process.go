@@ -43,6 +43,10 @@ type Options struct {
 	// to work harder; beyond it the process dies (OutOfMemory).
 	Memory int64
 
+	// Yield has the process yield from its first moment (see Process.Yield), where
+	// that is possible.
+	Yield bool
+
 	// Strict makes Start fail when a layer of the sandbox is missing that this
 	// package knows for the platform. Start then waits until the process is
 	// locked up.
@@ -57,6 +61,7 @@ const reportTimeout = 30 * time.Second
 type Process struct {
 	socket  *os.File
 	process *os.Process
+	spawned *spawned
 	asked   atomic.Bool // to die, by Kill
 
 	reported chan struct{} // closed when report and reportErr are set
@@ -107,7 +112,10 @@ func Start(options Options) (*Process, error) {
 		voice.Close()
 		return nil, fmt.Errorf("worker process: %w", err)
 	}
-	p.process = s.process
+	p.process, p.spawned = s.process, s
+	if options.Yield {
+		s.tellYielding(p.Yield(true))
+	}
 	go p.watch(voice, s)
 	if options.Strict {
 		if err := p.insist(); err != nil {

@@ -17,29 +17,31 @@ const ownThreads = 256
 
 // spawned is what the parent keeps of a process besides its Process.
 type spawned struct {
-	process *os.Process
-	birth   *birth
-	group   *group // nil: none
-	cgroup  error  // why there is none
+	process  *os.Process
+	birth    *birth
+	group    *group // nil: none
+	cgroup   error  // why there is none
+	yielding error  // why it cannot be told to yield
 }
 
 // spawn has a process started, as far from the edge as can be.
 func spawn(options Options, files []*os.File) (*spawned, error) {
-	b, err := nurse.ask(&order{Kind: options.Kind, Memory: options.Memory}, files)
-	if err != nil {
+	s := new(spawned)
+	s.group, s.cgroup = newGroup(options.Memory)
+	var err error
+	if s.birth, err = nurse.ask(&order{Kind: options.Kind, Memory: options.Memory, Cgroup: s.group.path()}, files); err != nil {
+		s.release()
 		return nil, err
 	}
-	s := &spawned{birth: b}
-	if s.process, err = os.FindProcess(b.PID); err != nil {
+	if s.group != nil && s.birth.Cgroup != "" {
+		s.release()
+		s.group, s.cgroup = nil, s.birth.Cgroup.err()
+	}
+	if s.process, err = os.FindProcess(s.birth.PID); err != nil {
+		s.release()
 		return nil, err
 	}
-	// It starts for tens of milliseconds before it reads what may be hostile.
-	if s.group, s.cgroup = newGroup(options.Memory); s.cgroup == nil {
-		if s.cgroup = s.group.take(b.PID); s.cgroup != nil {
-			s.release()
-			s.group = nil
-		}
-	}
+	s.yielding = s.yieldsWholly()
 	return s, nil
 }
 
@@ -48,9 +50,19 @@ func (s *spawned) complete(r *Report) {
 	r.add(Namespaces, s.birth.Namespaces.err())
 	r.add(User, s.birth.User.err())
 	r.add(Priority, s.birth.Priority.err())
-	r.add(Yielding, yieldsWholly())
+	r.add(Yielding, s.yielding)
 	r.add(Cgroup, s.cgroup)
 }
+
+// tellYielding notes whether the process could be told to yield.
+func (s *spawned) tellYielding(err error) {
+	if err != nil {
+		s.yielding = err
+	}
+}
+
+// waitedFor is called once the process was, from when on its number may be another's.
+func (s *spawned) waitedFor() { nurse.children.CompareAndDelete(s.birth.PID, s.birth) }
 
 // outOfMemory reports whether the kernel killed the process for what its cgroup
 // took.

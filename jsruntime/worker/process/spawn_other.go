@@ -42,6 +42,10 @@ func (s *spawned) complete(r *Report) {
 	}
 }
 
+func (s *spawned) tellYielding(error) {}
+
+func (s *spawned) waitedFor() {}
+
 func (s *spawned) outOfMemory() bool { return false }
 
 func (s *spawned) release() {}

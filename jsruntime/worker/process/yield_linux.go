@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +22,12 @@ import (
 // slices than anybody else: whoever wakes and wants less preempts them, too, but
 // they keep their share of the CPU (Linux 6.12, sched_attr(2)). Where there is
 // neither, Yield fails.
+//
+// Where the process has a cgroup, that yields (cpu.idle).
 func (p *Process) Yield(yields bool) error {
+	if g := p.spawned.group; g != nil && g.yield(yields) == nil {
+		return nil
+	}
 	nice, err := niceOfChildren()
 	if err != nil {
 		return fmt.Errorf("worker process: yielding: %w", err)
@@ -47,10 +54,8 @@ const (
 
 // schedule tells the scheduler of all threads.
 func (p *Process) schedule(attr *unix.SchedAttr) error {
-	select {
-	case <-p.done: // its number may be another's soon
-		return nil
-	default:
+	if p.process.Signal(syscall.Signal(0)) != nil {
+		return nil // it has ended, and its number may be another's soon
 	}
 	// A thread may start another one that is not seen yet; it is by the next look.
 	seen := make(map[int]bool)
@@ -120,8 +125,13 @@ var yielding = sync.OnceValues(func() (way, error) {
 
 var yieldRemedy = fmt.Sprintf("run the edge as root, or give its user CAP_SYS_NICE or a niceness of %d (LimitNICE=+%[1]d of systemd)", niceness)
 
-// yieldsWholly returns why processes that yield still take their share, if so.
-func yieldsWholly() error {
+// yieldsWholly returns why a process that yields still takes its share, if so.
+func (s *spawned) yieldsWholly() error {
+	if s.group != nil {
+		if _, err := os.Stat(filepath.Join(s.group.dir, "cpu.idle")); err == nil {
+			return nil
+		}
+	}
 	can, err := yielding()
 	if err == nil && can == bySlice {
 		return fmt.Errorf("%s: as it is, processes react to others, but take their share", yieldRemedy)

@@ -1,5 +1,5 @@
 // Package wire is what the protocols of worker processes have in common: the
-// encoding of payloads, and blocking sockets.
+// encoding of payloads, and their sockets.
 //
 // A payload is a sequence of varints and of byte strings after their length.
 // An encoder appends to a slice:
