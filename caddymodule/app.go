@@ -380,6 +380,9 @@ func (a *App) Cleanup() error {
 
 func (a *App) giveBack() {
 	defer close(a.gone)
+	if e := a.edge.Load(); e != nil {
+		e.Forget()
+	}
 	a.shared.drop(a.logger)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -42,6 +43,23 @@ type attachedPlan struct {
 }
 
 const maxAttached = 4
+
+// Forget lets go of the plans that this Edge hung on verified tokens, which are
+// remembered across configurations: each holds the Edge, its code, and all that
+// they refer to. It is for an Edge that serves no request any more.
+func (e *Edge) Forget() {
+	if e.opts.Verifier == nil {
+		return
+	}
+	e.opts.Verifier.Each(func(token *webtask.Verified) {
+		plans, _ := token.Attached().(attached)
+		others := slices.DeleteFunc(slices.Clone(plans), func(p attachedPlan) bool { return p.edge == e })
+		if len(others) < len(plans) {
+			// Another Edge may be attaching one, which it would make once more.
+			token.Attach(others)
+		}
+	})
+}
 
 // tokenPlan returns the plan of a token's task on a route. Opening the secrets
 // is part of making it.

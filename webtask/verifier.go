@@ -70,6 +70,13 @@ func tokenWeight(token string, _ *Verified) uint32 {
 // Keyring returns the keyring in use.
 func (v *Verifier) Keyring() *Keyring { return v.state.Load().ring }
 
+// Each calls f for every token that is remembered.
+func (v *Verifier) Each(f func(*Verified)) {
+	for verified := range v.state.Load().cache.Values() {
+		f(verified)
+	}
+}
+
 // Open is Keyring.Open with the cache. As long as a token is cached, every
 // call returns the same *Verified.
 func (v *Verifier) Open(token string, now time.Time) (*Verified, error) {
