@@ -17,7 +17,7 @@ type usage struct {
 	processes   int
 	descriptors int
 	memory      int // bytes, of what is shared the share
-	heap        int // bytes in use of the edge's own
+	heap        int // bytes of live objects of the edge's own
 }
 
 func (u usage) String() string {
@@ -27,7 +27,7 @@ func (u usage) String() string {
 // measure reads proc(5); where there is none, all but the heap is zero.
 func measure(t testing.TB, srv *harness.Server) usage {
 	t.Helper()
-	u := usage{heap: srv.HeapInUse(t)}
+	u := usage{heap: srv.LiveHeap(t)}
 	children := childrenOf()
 	for pids := []int{srv.PID()}; len(pids) > 0; {
 		pid := pids[0]

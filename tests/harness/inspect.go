@@ -17,9 +17,15 @@ func (s *Server) Goroutines(t testing.TB) int {
 	return s.profiled(t, "/debug/pprof/goroutine?debug=1", `goroutine profile: total (\d+)`)
 }
 
-// HeapInUse is how many bytes of heap are in use after a collection: those of live
-// objects, without the gaps between them.
+// HeapInUse is how many bytes of heap are in use after a collection.
 func (s *Server) HeapInUse(t testing.TB) int {
+	t.Helper()
+	return s.profiled(t, "/debug/pprof/heap?debug=1&gc=1", `# HeapInuse = (\d+)`)
+}
+
+// LiveHeap is how many of those live objects take, without the gaps between them
+// that much work leaves behind.
+func (s *Server) LiveHeap(t testing.TB) int {
 	t.Helper()
 	return s.profiled(t, "/debug/pprof/heap?debug=1&gc=1", `# HeapAlloc = (\d+)`)
 }

@@ -73,6 +73,17 @@ func foothold(all []*footing, start func(*footing) error) (place int, err error)
 	return 0, errors.Join(refused...)
 }
 
+// refusal reports whether an error of starting a process means that the host
+// does not allow it in this way, and not that it lacks something just now.
+func refusal(err error) bool {
+	for _, errno := range []unix.Errno{unix.EPERM, unix.EACCES, unix.EINVAL, unix.ENOSPC, unix.ENOSYS, unix.EUSERS} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
 // attributes returns what to tell the kernel.
 func (f *footing) attributes() (*syscall.SysProcAttr, error) {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -64,7 +64,7 @@ type Process struct {
 	spawned *spawned
 	asked   atomic.Bool // to die, by Kill
 
-	reported chan struct{} // closed when report and reportErr are set
+	reported chan struct{} // closed when report and failed are set
 	report   Report
 	failed   error
 

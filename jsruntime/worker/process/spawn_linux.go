@@ -1,7 +1,6 @@
 package process
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -70,17 +69,6 @@ func (s *spawned) outOfMemory() bool { return s.group.outOfMemory() }
 
 // release gives back what the process had besides itself.
 func (s *spawned) release() { s.group.remove() }
-
-// refusal reports whether an error of starting a process means that the host
-// does not allow it in this way, and not that it lacks something just now.
-func refusal(err error) bool {
-	for _, errno := range []unix.Errno{unix.EPERM, unix.EACCES, unix.EINVAL, unix.ENOSPC, unix.ENOSYS, unix.EUSERS} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
-}
 
 // niceOfChildren is how nice worker processes are.
 var niceOfChildren = sync.OnceValues(func() (int, error) {
