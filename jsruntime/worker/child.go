@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/webtask-edge/caddy-webtask/jsruntime"
@@ -29,9 +28,8 @@ type child struct {
 	out    *frameWriter
 	engine *jsruntime.Engine
 
-	turn  sync.Mutex   // of the lane that reads
-	lanes atomic.Int32 // that read or wait to
-	fatal chan error   // why the process ends
+	turn  *turn
+	fatal chan error // why the process ends
 
 	mu       sync.Mutex
 	programs map[uint32]*program
@@ -56,7 +54,8 @@ func serve(fd int) error {
 	} else if err != nil {
 		return err
 	}
-	c.addLane()
+	c.turn = newTurn(c.lane, func(d time.Duration, f func()) jsruntime.Timer { return time.AfterFunc(d, f) })
+	go c.lane()
 	if err := <-c.fatal; err != io.EOF {
 		return err
 	}
@@ -95,55 +94,38 @@ func (c *child) stuck(req *jsruntime.Request) {
 	_ = c.out.send(kindStuck, number, nil)
 }
 
-// maxIdleLanes is how many goroutines may wait to read.
-const maxIdleLanes = 4
-
-// addLane starts one more goroutine that reads and serves. Whoever has read a
-// request serves it at once, on its own stack, and another one reads on: a
-// request that does not wait costs no hand-over.
-func (c *child) addLane() {
-	c.lanes.Add(1)
-	go func() {
-		for c.step() {
-			if c.lanes.Add(1) > maxIdleLanes {
-				c.lanes.Add(-1)
-				return
-			}
+// lane reads and serves, as long as it has the turn.
+func (c *child) lane() {
+	for {
+		s, spec, err := c.next()
+		if err != nil {
+			c.end(err)
+			return
 		}
-	}()
+		c.turn.keep(s.number)
+		if s.body != nil || c.in.buffered() {
+			c.turn.pass(s.number)
+		}
+		s.run(spec)
+		if !c.turn.resume(s.number) {
+			return
+		}
+	}
 }
 
-// step reads up to the next request and serves it. On return the lane is not
-// counted any more; false: the connection has ended.
-func (c *child) step() bool {
-	c.turn.Lock()
+// next reads up to the next request.
+func (c *child) next() (*served, *specMessage, error) {
 	for {
 		f, err := c.in.next()
 		if err != nil {
-			c.turn.Unlock()
-			c.end(err)
-			return false
+			return nil, nil, err
 		}
-		if f.kind != kindRequest {
-			if err := c.control(f); err != nil {
-				c.turn.Unlock()
-				c.end(err)
-				return false
-			}
-			continue
+		if f.kind == kindRequest {
+			return c.begin(f)
 		}
-		s, spec, err := c.begin(f)
-		if err != nil {
-			c.turn.Unlock()
-			c.end(err)
-			return false
+		if err := c.control(f); err != nil {
+			return nil, nil, err
 		}
-		if c.lanes.Add(-1) == 0 {
-			c.addLane()
-		}
-		c.turn.Unlock()
-		s.run(spec)
-		return true
 	}
 }
 

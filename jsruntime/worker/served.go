@@ -53,8 +53,9 @@ func (s *served) Deadline() (time.Time, bool) { return time.Time{}, false }
 // Value implements context.Context.
 func (s *served) Value(any) any { return nil }
 
-// Done implements context.Context.
+// Done implements context.Context. Who asks is about to wait, so others may read.
 func (s *served) Done() <-chan struct{} {
+	s.child.turn.pass(s.number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.done == nil {
@@ -166,6 +167,7 @@ func (s *served) run(m *specMessage) {
 		return
 	}
 	if err == nil {
+		s.child.turn.pass(s.number)
 		s.reply.pump(body, putFailure)
 	}
 	_ = body.Close() // the pump has said what there is to say
@@ -300,6 +302,7 @@ func (s *served) ask(ctx context.Context, method uint64, argument func(b []byte)
 		s.close(number)
 		return nil, nil, 0, err
 	}
+	s.child.turn.pass(s.number)
 	select {
 	case f := <-call.answer:
 		d := &decoder{Decoder: wire.Decoder{Rest: f.payload}, trusted: true}

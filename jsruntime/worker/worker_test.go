@@ -228,6 +228,40 @@ func TestStuck(t *testing.T) {
 	wg.Wait()
 }
 
+// TestSlowStopsNobody: who comes while a script computes is served beside it.
+func TestSlowStopsNobody(t *testing.T) {
+	b := newBench(t, worker.Options{})
+	limits := webtask.Limits{CPUTime: time.Minute, Timeout: time.Minute}
+	slow := b.spec(web+`
+		const end = Date.now() + 3000;
+		console.log("begun");
+		while (Date.now() < end);
+		return new Response("slow");
+	}}`, jsruntime.SpecOptions{Limits: limits})
+	quick := b.spec(`module.exports = (cb) => cb(null, "quick")`, jsruntime.SpecOptions{})
+	h, done := &host{}, make(chan error, 1)
+	go func() {
+		_, _, err := b.do(slow, h)
+		done <- err
+	}()
+	for begun := false; !begun; runtime.Gosched() {
+		h.mu.Lock()
+		begun = len(h.logs) > 0
+		h.mu.Unlock()
+	}
+	if got, _, err := b.do(quick, &host{}); err != nil || got != `"quick"` {
+		t.Errorf("got %q, %v", got, err)
+	}
+	select {
+	case err := <-done:
+		t.Errorf("the slow one was done first (%v)", err)
+	default:
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestCrash(t *testing.T) {
 	b := newBench(t, worker.Options{})
 	deep := b.spec(`module.exports = (cb) => { new Function("(".repeat(2**20)); cb(null, 1) }`, jsruntime.SpecOptions{Limits: webtask.Limits{CPUTime: time.Minute, Timeout: time.Minute}})
