@@ -85,9 +85,6 @@ func liarOf(t testing.TB, s *Supervisor) *liar {
 		t.Fatal(err)
 	}
 	k := key{container: "acme", memory: s.options.Memory}
-	if err := unix.SetNonblock(pair[0], true); err != nil {
-		t.Fatal(err)
-	}
 	l, err := newLink(s, k, &liarProcess{socket: os.NewFile(uintptr(pair[0]), "liar"), other: pair[1], done: make(chan struct{})})
 	if err != nil {
 		t.Fatal(err)

@@ -26,13 +26,14 @@ import (
 // link is the edge's side of one worker that is in use. It belongs to one key
 // and is never used for another.
 type link struct {
-	owner *Supervisor
-	key   key
-	proc  proc
-	in    *frameReader
-	out   *frameWriter
-	ready chan struct{} // closed when the worker has answered the greeting
-	gone  chan struct{} // closed when it has ended and all was told
+	owner  *Supervisor
+	key    key
+	proc   proc
+	socket *wire.Polled
+	in     *frameReader
+	out    *frameWriter
+	ready  chan struct{} // closed when the worker has answered the greeting
+	gone   chan struct{} // closed when it has ended and all was told
 
 	pace    process.Pace  // the governor's
 	yields  bool          // so it was told: at first it does
@@ -91,7 +92,7 @@ func newLink(owner *Supervisor, key key, proc proc) (*link, error) {
 		return nil, err
 	}
 	return &link{
-		owner: owner, key: key, proc: proc,
+		owner: owner, key: key, proc: proc, socket: socket,
 		in: newFrameReader(socket, maxFromWorker), out: newFrameWriter(socket),
 		ready: make(chan struct{}), gone: make(chan struct{}), yields: true, taken: owner.now(),
 		calls: make(map[uint32]*call), specs: make(map[*jsruntime.Spec]uint32), programs: make(map[*jsruntime.Program]uint32),
@@ -454,6 +455,7 @@ func (l *link) end(err error) {
 		}
 		c.finish(l.crash(c, reason, open == 1 && culprit == nil))
 	}
+	l.socket.Close()
 	l.proc.Close()
 	close(l.gone)
 }

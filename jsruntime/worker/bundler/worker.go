@@ -32,6 +32,7 @@ const endTimeout = time.Second
 // worker is a process that has started, and has bundled nothing yet.
 type worker struct {
 	process *process.Process
+	socket  *wire.Polled
 	conn    *conn
 	largest uint32 // frame that may come; set before a job is sent
 
@@ -63,7 +64,7 @@ func start(ctx context.Context, kind string, options *Options, yields bool) (*wo
 		p.Close()
 		return nil, err
 	}
-	w := &worker{process: p}
+	w := &worker{process: p, socket: socket}
 	w.conn = newConn(socket, w.limit)
 	defer context.AfterFunc(ctx, func() { w.kill(context.Cause(ctx)) })()
 	timer := time.AfterFunc(startTimeout, func() { w.kill(fmt.Errorf("it was not ready within %v", startTimeout)) })
@@ -106,6 +107,7 @@ func (w *worker) kill(cause error) {
 	if w.cause == nil {
 		w.cause = cause
 	}
+	w.socket.Close()
 	w.process.Close()
 }
 
@@ -136,6 +138,7 @@ func (w *worker) died(what error) error {
 
 // close kills the process and waits for its end. It may be called again.
 func (w *worker) close() {
+	w.socket.Close()
 	w.process.Close()
 	<-w.process.Done()
 }

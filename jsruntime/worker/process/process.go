@@ -30,8 +30,6 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Options say how to start a worker process.
@@ -85,10 +83,6 @@ func Start(options Options) (*Process, error) {
 	}
 	child := os.NewFile(uintptr(pair[1]), "worker's socket")
 	defer child.Close()
-	if err := unix.SetNonblock(pair[0], true); err != nil {
-		unix.Close(pair[0])
-		return nil, fmt.Errorf("worker process: socket: set non-blocking: %w", err)
-	}
 	p := &Process{
 		socket:   os.NewFile(uintptr(pair[0]), "socket of a worker"),
 		reported: make(chan struct{}), done: make(chan struct{}),
@@ -137,7 +131,7 @@ func (p *Process) insist() error {
 	return report.Complete()
 }
 
-// Socket returns this side's end of the socket. Close closes it.
+// Socket returns this side's end of the socket, a blocking one. Close closes it.
 func (p *Process) Socket() *os.File { return p.socket }
 
 // PID returns the process id.

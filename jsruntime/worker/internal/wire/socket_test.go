@@ -22,15 +22,15 @@ func sockets(t *testing.T, patience time.Duration) (*Polled, Blocking, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.SetNonblock(pair[0], true); err != nil {
-		t.Fatal(err)
-	}
 	file := os.NewFile(uintptr(pair[0]), "edge's end")
-	t.Cleanup(func() { file.Close() })
 	edge, err := NewPolled(file, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		edge.Close()
+		file.Close()
+	})
 	hangUp := func() { unix.Close(pair[1]) }
 	return edge, Blocking(pair[1]), hangUp
 }
@@ -85,6 +85,54 @@ func TestUnread(t *testing.T) {
 	}
 }
 
+// TestClose ends calls that wait, one after the other and both at once.
+func TestClose(t *testing.T) {
+	for _, calls := range []string{"read", "write", "both"} {
+		edge, _, hangUp := sockets(t, 0)
+		ended := make(chan error, 2)
+		count := 0
+		if calls != "write" {
+			count++
+			go func() {
+				_, err := edge.Read(make([]byte, 1))
+				ended <- err
+			}()
+			await(t, "TestClose", "Polled).Read")
+		}
+		if calls != "read" {
+			count++
+			go func() { ended <- edge.Write(make([]byte, 1<<20)) }()
+			await(t, "TestClose", "Polled).Write")
+		}
+		edge.Close()
+		for range count {
+			if err := <-ended; err == nil {
+				t.Errorf("%s: no error", calls)
+			}
+		}
+		if _, err := edge.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%s: it can be read afterwards", calls)
+		}
+		hangUp()
+	}
+}
+
+// await waits until a goroutine that a test has started waits in a method.
+func await(t *testing.T, test, method string) {
+	t.Helper()
+	stacks := make([]byte, 1<<20)
+	for waits := false; !waits; {
+		runtime.Gosched()
+		for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+			state, _, _ := strings.Cut(stack, "\n")
+			// In the poller, not in a system call.
+			if strings.Contains(stack, test) && strings.Contains(stack, method) && strings.Contains(state, "IO wait") {
+				waits = true
+			}
+		}
+	}
+}
+
 // TestWaitingTakesNoPlace: a goroutine that waits for a worker waits in the
 // poller, where it keeps nobody from running.
 func TestWaitingTakesNoPlace(t *testing.T) {
@@ -95,16 +143,7 @@ func TestWaitingTakesNoPlace(t *testing.T) {
 		_, err := edge.Read(make([]byte, 1))
 		read <- err
 	}()
-	stacks := make([]byte, 1<<20)
-	for waits := false; !waits; {
-		runtime.Gosched()
-		for _, stack := range strings.Split(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
-			if strings.Contains(stack, "TestWaitingTakesNoPlace") && strings.Contains(stack, "Polled).Read") {
-				state, _, _ := strings.Cut(stack, "\n")
-				waits = strings.Contains(state, "IO wait") // and not for ever in a system call
-			}
-		}
-	}
+	await(t, "TestWaitingTakesNoPlace", "Polled).Read")
 	if err := worker.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
