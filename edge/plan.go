@@ -115,7 +115,7 @@ func (e *Edge) newPlan(task *webtask.Task, route *Route) (*plan, error) {
 		if err != nil {
 			return nil, &tokenNotAllowed{why: "its claim net cannot be read: " + err.Error()}
 		}
-		p.transport = e.opts.Transport.Under(policy)
+		p.transport = e.opts.Transport.For(task.Container, policy)
 		p.takesFrom(&e.opts.Limits)
 	}
 	return p, nil

@@ -8,7 +8,7 @@
 //	resp, err := transport.RoundTrip(req) // *egress.DeniedError when the address is not allowed
 //
 //	narrower, _ := policy.Narrow([]string{"api.example.com"}) // a token's `net`
-//	resp, err = transport.Under(narrower).RoundTrip(req)
+//	resp, err = transport.For("acme", narrower).RoundTrip(req)
 //
 // Without rules, public addresses on ports 80 and 443 are allowed and nothing
 // else: no private, loopback, link-local, multicast, documentation, benchmark

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/maypok86/otter/v2"
 )
 
 // TransportOptions of a Transport. Every zero field has a default.
@@ -37,8 +39,8 @@ type TransportOptions struct {
 	// IdleTimeout is how long an unused connection is kept. Default: 90 s.
 	IdleTimeout time.Duration
 
-	// MaxIdlePerHost is how many unused connections are kept for one host.
-	// Default: 64; eight times that for all hosts together.
+	// MaxIdlePerHost is how many unused connections are kept for one host, of
+	// each container. Default: 64; twice that for all its hosts together.
 	MaxIdlePerHost int
 
 	// RootCAs verify servers. Default: the system's.
@@ -50,22 +52,32 @@ type TransportOptions struct {
 // Redirects are not followed; each hop that a caller follows is a RoundTrip
 // and so is checked again. It is safe for concurrent use.
 //
-// Connections are kept and shared by all requests to a host, whatever policy
-// they are made under. That is sound because the edge's own rules, which are
-// one for the whole Transport, are what decides about the address of such a
+// Connections are kept and shared by the requests of one container, whatever
+// policy they are made under. That is sound because the edge's own rules, which
+// are one for the whole Transport, are what decides about the address of such a
 // connection, while a narrowing list decides by host name and port before a
 // connection is chosen. A request whose list can only be decided by the
 // address behind a name gets a connection of its own.
+//
+// Containers share none: on one connection a task that does not read, or makes
+// its server close it, would hold up others (RFC 9113, section 5.2), and one that
+// confuses the server about where a request ends could have another's answer
+// (RFC 9112, section 11.2).
 type Transport struct {
 	policy      *Policy
 	resolver    Resolver
 	forbidden   func(netip.AddrPort) bool
 	dialTimeout time.Duration
 
-	shared *http.Transport
-	single *http.Transport
-	closed atomic.Bool
+	own        *http.Transport // of requests of no container
+	containers *otter.Cache[string, *http.Transport]
+	kept       func() *http.Transport // makes one that keeps connections
+	single     *http.Transport
+	closed     atomic.Bool
 }
+
+// maxContainers is of how many containers connections are kept.
+const maxContainers = 256
 
 // NewTransport returns a Transport for a policy as ParsePolicy returns it.
 func NewTransport(policy *Policy, options TransportOptions) *Transport {
@@ -78,8 +90,17 @@ func NewTransport(policy *Policy, options TransportOptions) *Transport {
 	if t.resolver == nil {
 		t.resolver = defaultResolver
 	}
-	t.shared = t.httpTransport(options)
-	t.shared.ForceAttemptHTTP2 = true
+	t.kept = func() *http.Transport {
+		kept := t.httpTransport(options)
+		kept.ForceAttemptHTTP2 = true
+		return kept
+	}
+	t.own = t.kept()
+	t.containers = otter.Must(&otter.Options[string, *http.Transport]{
+		MaximumSize: maxContainers,
+		OnDeletion:  func(e otter.DeletionEvent[string, *http.Transport]) { e.Value.CloseIdleConnections() },
+		Executor:    func(run func()) { run() }, // no goroutine that somebody would have to end
+	})
 	t.single = t.httpTransport(options)
 	t.single.DisableKeepAlives = true
 	t.single.Protocols = new(http.Protocols)
@@ -97,7 +118,7 @@ func (t *Transport) httpTransport(options TransportOptions) *http.Transport {
 		DialContext:            t.dial,
 		TLSClientConfig:        &tls.Config{RootCAs: options.RootCAs, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
-		MaxIdleConns:           8 * perHost,
+		MaxIdleConns:           2 * perHost,
 		MaxIdleConnsPerHost:    perHost,
 		IdleConnTimeout:        withDefault(options.IdleTimeout, 90*time.Second),
 		ResponseHeaderTimeout:  withDefault(options.HeaderTimeout, time.Minute),
@@ -114,41 +135,56 @@ func withDefault[T int | int64 | time.Duration](value, otherwise T) T {
 	return value
 }
 
-// RoundTrip sends a request under the policy of the Transport.
+// RoundTrip sends a request of no container under the policy of the Transport.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	return t.roundTrip(req, t.policy)
+	return t.roundTrip(req, t.policy, "")
 }
 
-// Under returns the Transport as seen by a task of a narrower policy. Only the
-// narrowing lists of p count; the edge's own rules stay those of t.
-func (t *Transport) Under(p *Policy) http.RoundTripper {
-	if len(p.narrow) == 0 {
-		return t
+// For returns the Transport as seen by a task: with the connections of its
+// container, which must have a name, and under its policy. Only the narrowing
+// lists of p count; the edge's own rules stay those of t.
+func (t *Transport) For(container string, p *Policy) http.RoundTripper {
+	policy := t.policy
+	if len(p.narrow) > 0 {
+		policy = &Policy{rules: t.policy.rules, narrow: p.narrow}
 	}
-	return &narrowed{t, &Policy{rules: t.policy.rules, narrow: p.narrow}}
+	return &tasks{t, container, policy}
 }
 
-type narrowed struct {
+// tasks is the Transport of a container's tasks of one policy.
+type tasks struct {
 	transport *Transport
+	container string
 	policy    *Policy
 }
 
-func (n *narrowed) RoundTrip(req *http.Request) (*http.Response, error) {
-	return n.transport.roundTrip(req, n.policy)
+// RoundTrip implements http.RoundTripper.
+func (t *tasks) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.transport.roundTrip(req, t.policy, t.container)
+}
+
+// of returns what keeps the connections of a container; "": of none.
+func (t *Transport) of(container string) *http.Transport {
+	if container == "" {
+		return t.own
+	}
+	kept, _ := t.containers.ComputeIfAbsent(container, func() (*http.Transport, bool) { return t.kept(), false })
+	return kept
 }
 
 // Close drops idle connections and refuses further requests. Responses that
 // are still being read go on, and their connections end with them.
 func (t *Transport) Close() {
 	t.closed.Store(true)
-	t.shared.CloseIdleConnections()
+	t.own.CloseIdleConnections()
+	t.containers.InvalidateAll()
 	t.single.CloseIdleConnections()
 }
 
 // policyKey carries the policy of a request to the dial of its own connection.
 type policyKey struct{}
 
-func (t *Transport) roundTrip(req *http.Request, policy *Policy) (*http.Response, error) {
+func (t *Transport) roundTrip(req *http.Request, policy *Policy, container string) (*http.Response, error) {
 	needsAddr, err := t.check(req.URL, policy)
 	if err != nil {
 		// A RoundTripper closes the body, also when it fails.
@@ -158,7 +194,7 @@ func (t *Transport) roundTrip(req *http.Request, policy *Policy) (*http.Response
 		return nil, err
 	}
 	if !needsAddr {
-		return t.shared.RoundTrip(req)
+		return t.of(container).RoundTrip(req)
 	}
 	return t.single.RoundTrip(req.WithContext(context.WithValue(req.Context(), policyKey{}, policy)))
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -221,10 +222,10 @@ func TestConnectionsAreNotSharedAcrossPolicies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return tr.Under(p)
+		return tr.For("acme", p)
 	}
 	target := "http://app.internal:" + port
-	wide, err := get(t, tr, target)
+	wide, err := get(t, under(), target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,18 +245,15 @@ func TestConnectionsAreNotSharedAcrossPolicies(t *testing.T) {
 	if again, err := get(t, under("127.0.0.0/8"), target); err != nil || again == single {
 		t.Errorf("its connection was kept: %v", err)
 	}
-	if again, err := get(t, tr, target); err != nil || again != wide {
+	if again, err := get(t, under(), target); err != nil || again != wide {
 		t.Errorf("the wide connection is gone: %v", err)
-	}
-	if tr.Under(policy) != http.RoundTripper(tr) {
-		t.Error("a policy that was not narrowed makes a new round tripper")
 	}
 	// A policy of other origin brings no rules of its own.
 	foreign, err := mustPolicy(t, "127.0.0.1").Narrow([]string{"127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := get(t, tr.Under(foreign), server.URL); !errors.As(err, &denied) {
+	if _, err := get(t, tr.For("acme", foreign), server.URL); !errors.As(err, &denied) {
 		t.Error(err)
 	}
 }
@@ -299,6 +297,66 @@ func TestRedirectsAreCheckedAgain(t *testing.T) {
 	}
 }
 
+// TestConnectionsAreNotSharedAcrossContainers: each container keeps its own,
+// also over HTTP/2, and none is the edge's.
+func TestConnectionsAreNotSharedAcrossContainers(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(whoami))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	policy := mustPolicy(t, "127.0.0.1:"+portOf(t, server))
+	tr := newTransport(t, policy, TransportOptions{RootCAs: roots})
+	users := map[string]http.RoundTripper{"edge": tr, "acme": tr.For("acme", policy), "globex": tr.For("globex", policy)}
+	owners := make(map[string]string)
+	for range 2 {
+		for name, user := range users {
+			conn, err := get(t, user, server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if owner := owners[conn]; owner != "" && owner != name {
+				t.Errorf("%s used the connection of %s", name, owner)
+			}
+			owners[conn] = name
+		}
+	}
+	if len(owners) != len(users) {
+		t.Errorf("%d connections of %d users", len(owners), len(users))
+	}
+}
+
+// TestManyContainers: connections of those that were not used for long are
+// closed, and such a container begins anew.
+func TestManyContainers(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(whoami))
+	var open atomic.Int64
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	policy := mustPolicy(t, "127.0.0.1:"+portOf(t, server))
+	tr := newTransport(t, policy, TransportOptions{})
+	for i := range maxContainers + 50 {
+		if _, err := get(t, tr.For(fmt.Sprint("c", i), policy), server.URL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for open.Load() > maxContainers {
+		runtime.Gosched() // the server is about to see them closed
+	}
+	if _, err := get(t, tr.For("c0", policy), server.URL); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHTTP2AndCertificates(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }))
 	server.EnableHTTP2 = true
@@ -320,7 +378,7 @@ func TestHTTP2AndCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if proto, err := get(t, tr.Under(p), "https://example.com:"+port); err != nil || proto != "HTTP/1.1" {
+	if proto, err := get(t, tr.For("acme", p), "https://example.com:"+port); err != nil || proto != "HTTP/1.1" {
 		t.Errorf("a connection of one's own: %s %v", proto, err)
 	}
 	untrusting := newTransport(t, mustPolicy(t, "127.0.0.1"), TransportOptions{})
@@ -483,7 +541,7 @@ func TestManyAtOnce(t *testing.T) {
 	for i := range 60 {
 		wg.Go(func() {
 			p := []*Policy{policy, allowed, refused}[i%3]
-			_, err := get(t, tr.Under(p), target)
+			_, err := get(t, tr.For("acme", p), target)
 			if (err == nil) != (p != refused) {
 				t.Errorf("policy %d: %v", i%3, err)
 			}
