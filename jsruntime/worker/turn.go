@@ -31,6 +31,7 @@ type turn struct {
 }
 
 const (
+	never        = 1<<63 - 1
 	beatTime     = time.Millisecond
 	maxQuiet     = 32 // beats
 	maxIdleLanes = 4
@@ -39,8 +40,8 @@ const (
 // newTurn returns a turn that nobody has yet. After is time.AfterFunc.
 func newTurn(lane func(), after func(time.Duration, func()) jsruntime.Timer) *turn {
 	t := &turn{lane: lane, next: make(chan struct{})}
-	t.beating.Store(true)
-	t.timer = after(beatTime, t.beat)
+	// The first request winds it up: by then the timer is where beat looks for it.
+	t.timer = after(never, t.beat)
 	return t
 }
 

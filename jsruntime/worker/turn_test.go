@@ -80,27 +80,28 @@ func TestIdleLanes(t *testing.T) {
 	}
 }
 
-// TestBeatEnds: without requests nothing wakes the worker, and the next one
-// winds the timer up again.
+// TestBeatEnds: without requests nothing wakes the worker, and the first one, and
+// the next after a silence, wind the timer up.
 func TestBeatEnds(t *testing.T) {
 	turn, m, _ := newTestTurn()
-	for range 10 * maxQuiet {
-		turn.beat()
-	}
-	if m.wound != maxQuiet {
-		t.Errorf("it beat %d times for nobody, want %d", m.wound, maxQuiet)
+	if turn.beating.Load() || m.wound != 0 {
+		t.Error("it beats before any request")
 	}
 	for number := uint32(1); number < 4; number++ {
 		turn.keep(number)
 		turn.resume(number)
 	}
-	if m.wound != maxQuiet+1 {
-		t.Errorf("three requests wound it up %d times", m.wound-maxQuiet)
+	if m.wound != 1 {
+		t.Errorf("three requests wound it up %d times", m.wound)
 	}
 	for turn.beating.Load() {
 		turn.beat()
 	}
-	if m.wound != 2*maxQuiet+2 {
-		t.Errorf("it beat %d times after a request, want %d", m.wound-maxQuiet-1, maxQuiet+1)
+	if m.wound != maxQuiet+2 {
+		t.Errorf("it was wound up %d times after the requests, want %d", m.wound-1, maxQuiet+1)
+	}
+	turn.keep(4)
+	if !turn.beating.Load() || m.wound != maxQuiet+3 {
+		t.Error("a request after the silence did not wind it up")
 	}
 }

@@ -183,7 +183,6 @@ func TestFetchStreams(t *testing.T) {
 	}
 }
 
-// A script that nothing stops costs its worker; who ran beside it is run again.
 // TestCallsAtOnce has scripts make many calls at once, which reach the edge in
 // the order of their numbers, or it would end the worker.
 func TestCallsAtOnce(t *testing.T) {
@@ -209,6 +208,7 @@ func TestCallsAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
+// TestStuck: a script that nothing stops costs its worker; who ran beside it is run again.
 func TestStuck(t *testing.T) {
 	b := newBench(t, worker.Options{})
 	limits := webtask.Limits{CPUTime: 200 * time.Millisecond, Timeout: time.Minute}

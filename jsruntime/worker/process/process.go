@@ -164,8 +164,8 @@ func (p *Process) Report() (Report, error) {
 	return p.report, p.failed
 }
 
-// Close kills the process, if it still runs, and closes the socket; who reads or
-// writes there gets an error. It may be called again.
+// Close kills the process, if it still runs, and closes the socket. Who waits for
+// the socket in a poller has to be told before. It may be called again.
 func (p *Process) Close() {
 	p.Kill()
 	_ = p.socket.Close() // nothing is buffered, and it may be closed already

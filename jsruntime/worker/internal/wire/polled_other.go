@@ -13,10 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Polled is a Socket over a file of Go's poller: the edge's end. A goroutine that
-// waits in a blocking system call keeps one of the GOMAXPROCS places in which Go
-// code can run, until the runtime notices, which takes it up to ten milliseconds;
-// with as many workers all of the edge would stand still meanwhile.
+// Polled is a Socket whose caller waits in Go's poller, for what polled_linux.go
+// says. Here that watches the socket itself.
 type Polled struct {
 	file     *os.File
 	raw      syscall.RawConn
