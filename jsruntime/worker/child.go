@@ -102,8 +102,9 @@ func (c *child) lane() {
 			c.end(err)
 			return
 		}
+		more := c.in.buffered() // once it keeps the turn, that may pass at any time
 		c.turn.keep(s.number)
-		if s.body != nil || c.in.buffered() {
+		if s.body != nil || more {
 			c.turn.pass(s.number)
 		}
 		s.run(spec)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,6 +39,10 @@ type Polled struct {
 	write    func(fd uintptr)
 	rest     []byte
 	writeErr error
+
+	mu     sync.Mutex
+	room   *os.File // the epoll instance of a Write that waits
+	closed bool
 }
 
 // NewPolled returns a Socket over a file of a socket, which remains the caller's,
@@ -86,11 +91,27 @@ func watch(socket syscall.RawConn, events uint32) (*os.File, syscall.RawConn, er
 	return file, conn, nil
 }
 
-// Close ends what is read and written, also by a call that waits. It comes before
-// the file is closed, of which nobody who waits would hear.
+// Close ends calls that wait, and fails later ones. It comes before the file is
+// closed: then nothing watches the socket any more, so that nobody who waits would
+// hear of it.
 func (p *Polled) Close() {
-	_ = p.socket.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) }) // the peer may have gone before
-	_ = p.watch.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	_ = p.watch.Close() // it may be closed already
+	if p.room != nil {
+		_ = p.room.Close()
+	}
+}
+
+// setRoom has Close end the Write that waits; nil: it does so no longer.
+func (p *Polled) setRoom(room *os.File) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.room = room; p.closed {
+		return os.ErrClosed
+	}
+	return nil
 }
 
 // Read implements Socket.
@@ -162,6 +183,10 @@ func (p *Polled) writeRest() error {
 		return err
 	}
 	defer room.Close()
+	defer func() { _ = p.setRoom(nil) }()
+	if err := p.setRoom(room); err != nil {
+		return err
+	}
 	if p.patience > 0 {
 		if err := room.SetReadDeadline(time.Now().Add(p.patience)); err != nil {
 			return err

@@ -18,6 +18,13 @@ import (
 // sockets returns both ends of a socket: an edge's and a worker's.
 func sockets(t *testing.T, patience time.Duration) (*Polled, Blocking, func()) {
 	t.Helper()
+	edge, _, worker := files(t, patience)
+	return edge, worker, func() { unix.Close(int(worker)) }
+}
+
+// files is sockets with the edge's file.
+func files(t *testing.T, patience time.Duration) (*Polled, *os.File, Blocking) {
+	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -31,8 +38,7 @@ func sockets(t *testing.T, patience time.Duration) (*Polled, Blocking, func()) {
 		edge.Close()
 		file.Close()
 	})
-	hangUp := func() { unix.Close(pair[1]) }
-	return edge, Blocking(pair[1]), hangUp
+	return edge, file, Blocking(pair[1])
 }
 
 // TestSockets sends more than fits at once, both ways, and hangs up.
@@ -88,7 +94,7 @@ func TestUnread(t *testing.T) {
 // TestClose ends calls that wait, one after the other and both at once.
 func TestClose(t *testing.T) {
 	for _, calls := range []string{"read", "write", "both"} {
-		edge, _, hangUp := sockets(t, 0)
+		edge, file, worker := files(t, 0)
 		ended := make(chan error, 2)
 		count := 0
 		if calls != "write" {
@@ -105,6 +111,7 @@ func TestClose(t *testing.T) {
 			await(t, "TestClose", "Polled).Write")
 		}
 		edge.Close()
+		file.Close() // at once, so that nothing watches the socket any more
 		for range count {
 			if err := <-ended; err == nil {
 				t.Errorf("%s: no error", calls)
@@ -113,7 +120,7 @@ func TestClose(t *testing.T) {
 		if _, err := edge.Read(make([]byte, 1)); err == nil {
 			t.Errorf("%s: it can be read afterwards", calls)
 		}
-		hangUp()
+		unix.Close(int(worker))
 	}
 }
 
