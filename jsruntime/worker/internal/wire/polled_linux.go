@@ -91,7 +91,7 @@ func watch(socket syscall.RawConn, events uint32) (*os.File, syscall.RawConn, er
 	return file, conn, nil
 }
 
-// Close ends calls that wait, and fails later ones. It comes before the file is
+// Close ends calls that wait, and lets no later one wait. It comes before the file is
 // closed: then nothing watches the socket any more, so that nobody who waits would
 // hear of it.
 func (p *Polled) Close() {
