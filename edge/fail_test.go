@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -335,4 +337,31 @@ func TestServeClientGone(t *testing.T) {
 	if got := st.log.Len(); got != 0 {
 		t.Errorf("a client that went away made %d log entries", got)
 	}
+}
+
+// TestServeClientLeavesSilentStream has a client go away from a body of which
+// nothing comes: nothing that is written tells so.
+func TestServeClientLeavesSilentStream(t *testing.T) {
+	st := newStage(t, fileStore(t), func(o *Options) { o.Runner = silent{o.Runner} })
+	st.inline("module.exports = (cb) => cb()")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(st.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x.test\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	st.await(st.served)
+}
+
+// silent is a Runner whose answers have a body of which nothing comes.
+type silent struct{ Runner }
+
+func (silent) Do(context.Context, *jsruntime.Spec, *jsruntime.Request) (*jsruntime.Response, error) {
+	body, _ := net.Pipe()
+	return &jsruntime.Response{Status: http.StatusOK, Body: body, BodyLength: -1}, nil
 }

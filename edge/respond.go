@@ -61,6 +61,8 @@ func (c *call) respond(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return nil
 	}
 	defer resp.Body.Close()
+	// A body of which nothing comes would never find out that its reader left.
+	defer context.AfterFunc(ctx, func() { resp.Body.Close() })()
 	if resp.BodyLength >= 0 {
 		setLength(w.Header(), resp)
 	}

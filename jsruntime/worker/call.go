@@ -43,6 +43,7 @@ type call struct {
 	ended    bool
 	doneSent bool          // by the worker: nothing goes on there but perhaps the body
 	bodyOver bool          // of the response
+	streamBy time.Time     // until when the body of the response may come; zero: for ever
 	endBy    time.Time     // after the head and its body: until when it may go on; zero: not yet
 	late     time.Time     // the watch's: when it was found to go on after that
 	lateCPU  time.Duration // that the worker had taken by then
@@ -174,6 +175,9 @@ func (c *call) head(f frame) error {
 			c.touched.Store(true)
 			c.reply = newInbound(c.link.out, streamKey{request: c.number}, window)
 			c.reply.over = c.bodyRead
+			if limit := c.spec.Limits.StreamTimeout; limit > 0 {
+				c.streamBy = c.link.now().Add(limit + c.link.owner.options.Grace)
+			}
 		} else {
 			c.endBy = c.after()
 		}

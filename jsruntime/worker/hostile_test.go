@@ -34,6 +34,7 @@ type liar struct {
 	in   *frameReader
 
 	host   jsruntime.Host
+	limits webtask.Limits
 	unread atomic.Bool // bodies of responses are not read before the end
 }
 
@@ -104,14 +105,14 @@ func liarOf(t testing.TB, s *Supervisor) *liar {
 		cancel()
 		_ = s.Close(ctx) // requests of a liar never end by themselves
 	})
-	return &liar{t: t, fd: pair[1], link: l, in: newFrameReader(wire.Blocking(pair[1]), maxFromEdge), host: refusing{}}
+	return &liar{t: t, fd: pair[1], link: l, in: newFrameReader(wire.Blocking(pair[1]), maxFromEdge), host: refusing{}, limits: webtask.Limits{Timeout: time.Hour}}
 }
 
 // ask sends a request through the link and returns it as the liar gets it.
 func (w *liar) ask(ctx context.Context, body io.Reader) (number uint32, outcome chan error) {
 	w.t.Helper()
 	program := jsruntime.NewProgram(jsruntime.Script{Name: "a.js", Code: "module.exports = (cb) => cb()"})
-	spec := jsruntime.NewSpec("k", program, jsruntime.SpecOptions{Container: "acme", Limits: webtask.Limits{Timeout: time.Hour}})
+	spec := jsruntime.NewSpec("k", program, jsruntime.SpecOptions{Container: "acme", Limits: w.limits})
 	outcome = make(chan error, 1)
 	req := &jsruntime.Request{ID: "r", Method: "GET", URL: "http://localhost/", Header: http.Header{}, Host: w.host, Body: body, Length: -1}
 	go func() {
@@ -324,6 +325,40 @@ func TestUnreadSocket(t *testing.T) {
 	var crash *jsruntime.CrashError
 	if err := <-outcome; !errors.As(err, &crash) || !errors.Is(err, wire.ErrUnread) {
 		t.Errorf("the request before ended with %v", err)
+	}
+	<-w.link.gone
+}
+
+// TestUnreadBody has a worker read no more of a body that a request sends it, and
+// send no more of the response's: who waits for that is not kept either.
+func TestUnreadBody(t *testing.T) {
+	w := newLiar(t, Options{Grace: 20 * time.Millisecond})
+	number, outcome := w.ask(t.Context(), io.LimitReader(zeros{}, 64<<20))
+	w.say(kindResponse, number, putResponse(nil, &jsruntime.Response{Status: 200, BodyLength: -1}, 0, responseStream))
+	// A window of it is more than the socket holds.
+	w.say(kindCredit, number, wire.PutUint(wire.PutUint(nil, 0), window))
+	var crash *jsruntime.CrashError
+	if err := <-outcome; !errors.As(err, &crash) || !errors.Is(err, wire.ErrUnread) {
+		t.Errorf("the response broke with %v", err)
+	}
+	<-w.link.gone
+}
+
+// zeros is an endless body.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// TestStreamBeyondItsLimit has a worker that does not end a body when its time is
+// over.
+func TestStreamBeyondItsLimit(t *testing.T) {
+	w := newLiar(t, Options{Grace: 20 * time.Millisecond})
+	w.limits = webtask.Limits{Timeout: time.Hour, StreamTimeout: 20 * time.Millisecond}
+	number, outcome := w.ask(t.Context(), nil)
+	w.say(kindResponse, number, putResponse(nil, &jsruntime.Response{Status: 200, BodyLength: -1}, 0, responseStream))
+	var limit *jsruntime.LimitError
+	if err := <-outcome; !errors.As(err, &limit) || limit.Limit != "stream_timeout" {
+		t.Errorf("the response broke with %v", err)
 	}
 	<-w.link.gone
 }

@@ -91,13 +91,17 @@ func newLink(owner *Supervisor, key key, proc proc) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &link{
+	l := &link{
 		owner: owner, key: key, proc: proc, socket: socket,
 		in: newFrameReader(socket, maxFromWorker), out: newFrameWriter(socket),
 		ready: make(chan struct{}), gone: make(chan struct{}), yields: true, taken: owner.now(),
 		calls: make(map[uint32]*call), specs: make(map[*jsruntime.Spec]uint32), programs: make(map[*jsruntime.Program]uint32),
 		questions: make(map[uint32]chan []byte), idleSince: owner.now(),
-	}, nil
+	}
+	// Many who write leave it to the end of the link to say that they could not,
+	// and one that does not read need not have ended.
+	l.out.broke = func(err error) { l.abort(nil, nil, err) }
+	return l, nil
 }
 
 func (l *link) now() time.Time { return l.owner.now() }
@@ -221,11 +225,8 @@ func (l *link) do(ctx context.Context, spec *jsruntime.Spec, req *jsruntime.Requ
 	if err != nil {
 		return nil, err
 	}
-	err = l.out.send(kindRequest, c.number, func(b []byte) []byte { return putRequest(b, number, req, l.now()) })
-	if err != nil {
-		// Whatever broke the socket ends the call with more to say.
-		l.abort(nil, nil, err)
-	}
+	// Whatever breaks the socket ends the call with more to say.
+	_ = l.out.send(kindRequest, c.number, func(b []byte) []byte { return putRequest(b, number, req, l.now()) })
 	select {
 	case o := <-c.outcome:
 		return c.result(o)
@@ -368,7 +369,6 @@ func (l *link) introduce(spec *jsruntime.Spec) (uint32, error) {
 
 // broken is the error of a request that never reached a worker which died.
 func (l *link) broken(err error) error {
-	l.abort(nil, nil, err)
 	return &jsruntime.CrashError{Container: l.key.container, Err: err, Unharmed: true}
 }
 

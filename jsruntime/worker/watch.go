@@ -40,11 +40,8 @@ func (s *Supervisor) tend(l *link) {
 	case first:
 		// It may only have been kept from the CPU, by others: its caller is
 		// answered, and others are served elsewhere, but it is not killed yet.
-		c.mu.Lock()
-		answered := c.answered
-		c.mu.Unlock()
-		if !answered {
-			c.finish(timeLimit(c.spec, true))
+		if err := c.unfinished(); err != nil {
+			c.finish(err)
 		}
 		l.retire()
 		s.retire(l)
@@ -56,6 +53,21 @@ func (s *Supervisor) tend(l *link) {
 			l.abort(nil, nil, errIdle)
 		}
 	}
+}
+
+// unfinished returns the error of a call whose caller still waits, for the head
+// or for more of the body; nil: it has all.
+func (c *call) unfinished() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !c.answered:
+		return timeLimit(c.spec, true)
+	case c.reply != nil && !c.bodyOver:
+		value := c.spec.Limits.StreamTimeout.String()
+		return &jsruntime.LimitError{Limit: "stream_timeout", Value: value, Option: "stream_timeout", Status: http.StatusGatewayTimeout}
+	}
+	return nil
 }
 
 var errOverdue = errors.New("a request went on after its limit")
@@ -73,7 +85,7 @@ func (l *link) overdue() (late *call, first bool) {
 	defer l.mu.Unlock()
 	for _, c := range l.calls {
 		c.mu.Lock()
-		over := !c.answered && now.After(c.deadline.Add(grace)) || c.answered && !c.endBy.IsZero() && now.After(c.endBy)
+		over := c.over(now)
 		c.mu.Unlock()
 		switch {
 		case c.late.IsZero() && !over:
@@ -92,6 +104,19 @@ func (l *link) overdue() (late *call, first bool) {
 		}
 	}
 	return nil, false
+}
+
+// over reports whether the worker should have ended the call by now. The mutex is
+// held.
+func (c *call) over(now time.Time) bool {
+	switch {
+	case !c.answered:
+		return now.After(c.deadline.Add(c.link.owner.options.Grace))
+	case !c.endBy.IsZero():
+		return now.After(c.endBy)
+	default:
+		return !c.streamBy.IsZero() && now.After(c.streamBy)
+	}
 }
 
 // retire has the worker take no new requests.

@@ -148,6 +148,7 @@ func (r *frameReader) fill() error {
 // of the system carries many frames and without load nobody waits.
 type frameWriter struct {
 	socket wire.Socket
+	broke  func(error) // told, once, why nothing more can be written; nil: nobody
 
 	mu      sync.Mutex
 	room    sync.Cond // pending has become short
@@ -190,6 +191,7 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 		return nil
 	}
 	w.writing = true
+	var failed error
 	for len(w.pending) > 0 && w.err == nil {
 		batch := w.pending
 		w.pending = w.spare[:0]
@@ -202,6 +204,7 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 		w.spare = batch
 		if w.err == nil { // shut may have come first
 			w.err = err
+			failed = err
 		}
 		w.room.Broadcast()
 	}
@@ -211,6 +214,9 @@ func (w *frameWriter) send(k kind, request uint32, encode func(b []byte) []byte)
 		w.room.Broadcast()
 	}
 	w.mu.Unlock()
+	if failed != nil && w.broke != nil {
+		w.broke(failed)
+	}
 	return err
 }
 
