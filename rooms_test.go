@@ -16,12 +16,13 @@ const module = "github.com/webtask-edge/caddy-webtask"
 // those below it aside. Nobody imports a sibling; what is not listed (mains,
 // tests) may import all.
 var rooms = map[string][]string{
-	"webtask":      {},
-	"egress":       {"webtask"},
-	"sessionstore": {"webtask"},
-	"jsruntime":    {"webtask"},
-	"edge":         {"webtask", "egress", "sessionstore", "jsruntime"},
-	"caddymodule":  {"webtask", "egress", "sessionstore", "jsruntime", "edge"},
+	"webtask":        {},
+	"egress":         {"webtask"},
+	"sessionstore":   {"webtask"},
+	"jsruntime":      {"webtask"},
+	"edge":           {"webtask", "egress", "sessionstore", "jsruntime"},
+	"sessionbackend": {"webtask", "egress", "sessionstore", "jsruntime"},
+	"caddymodule":    {"webtask", "egress", "sessionstore", "jsruntime", "edge", "sessionbackend"},
 }
 
 // owners says which rooms alone may import a dependency.

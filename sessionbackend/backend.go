@@ -1,0 +1,299 @@
+package sessionbackend
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Backend is the process of one key, from before its start until nothing of it
+// is left.
+type Backend struct {
+	Identity
+
+	service *Service
+	since   time.Time
+	address Address       // set before ready is closed
+	ready   chan struct{} // closed when it is
+	gone    chan struct{} // closed when nothing of it is left
+	failed  error         // set before gone is closed: why it was never ready
+	poke    chan struct{} // something has changed that its goroutine should look at
+
+	// Guarded by the service's mutex. Whether a request comes in and whether the
+	// backend is ended are decided under one lock.
+	holds     int
+	opened    time.Time // when it became ready; zero: it never did
+	idleSince time.Time // of one that is ready: when the last request ended
+	serving   bool      // is ready, and not ending
+	ending    bool      // takes no more requests
+	evicted   bool      // to make room
+
+	mu      sync.Mutex // guards what follows
+	history []Event
+	changed chan struct{}
+	asked   order
+}
+
+// order is what was asked for a backend's end.
+type order struct {
+	reason Reason
+	kind   Kind
+}
+
+func newBackend(s *Service, identity Identity) *Backend {
+	b := &Backend{
+		Identity: identity, service: s, since: time.Now(),
+		ready: make(chan struct{}), gone: make(chan struct{}), poke: make(chan struct{}, 1), changed: make(chan struct{}),
+	}
+	b.advance(Event{Status: Scheduled})
+	return b
+}
+
+// Address returns where the backend listens.
+func (b *Backend) Address() Address { return b.address }
+
+// Gone is closed when nothing of the backend is left.
+func (b *Backend) Gone() <-chan struct{} { return b.gone }
+
+// Release ends what Acquire began. It has to be called exactly once.
+func (b *Backend) Release() {
+	s := b.service
+	s.mu.Lock()
+	b.holds--
+	if b.holds == 0 {
+		b.idleSince = time.Now()
+	}
+	s.mu.Unlock()
+}
+
+// wake has the backend's goroutine look again.
+func (b *Backend) wake() {
+	select {
+	case b.poke <- struct{}{}:
+	default:
+	}
+}
+
+// ask asks for the end of the backend. A soft end can be made hard.
+func (b *Backend) ask(reason Reason, kind Kind) {
+	b.mu.Lock()
+	if b.asked.reason == "" || b.asked.kind == Soft && kind == Hard {
+		b.asked = order{reason, kind}
+	}
+	b.mu.Unlock()
+	b.wake()
+}
+
+func (b *Backend) order() order {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked
+}
+
+// outcome is how a backend ended.
+type outcome struct {
+	order
+	exit    Exit
+	started bool          // there was a process
+	timeout time.Duration // it was not ready within this
+	err     error         // why it could not be started
+}
+
+// failed reports whether it ended for a fault of its own.
+func (o *outcome) failed() bool {
+	if !o.started || o.timeout != 0 {
+		return o.err != nil || o.timeout != 0
+	}
+	return o.reason == "" && !o.exit.Clean()
+}
+
+// cause returns the end as the error of a start.
+func (o *outcome) cause(service string) error {
+	switch {
+	case o.timeout != 0:
+		return &StartError{Service: service, Timeout: o.timeout}
+	case o.err != nil:
+		return &StartError{Service: service, Cause: o.err}
+	default:
+		return &StartError{Service: service, Cause: &exitError{o.exit}}
+	}
+}
+
+// live is the backend's goroutine.
+func (b *Backend) live(config Config) {
+	end := b.run(config)
+	if b.opened.IsZero() {
+		b.failed = end.cause(b.service.name)
+		b.service.options.Observer.BackendStarted(b.service.name, time.Since(b.since), b.failed)
+	}
+	b.log(&end)
+	b.service.bury(b, end)
+	b.advance(Event{Status: Terminated, Reason: end.reason, Kind: end.kind, ExitError: end.started && !end.exit.Clean()})
+	close(b.gone)
+}
+
+// run starts the backend, and returns when nothing of it is left.
+func (b *Backend) run(config Config) outcome {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), config.StartTimeout, errNotReady)
+	defer cancel()
+	b.advance(Event{Status: Starting})
+	instance, err := b.start(ctx, config.Driver)
+	if err != nil {
+		b.close()
+		end := outcome{order: order{InternalError, Hard}, err: err}
+		if context.Cause(ctx) == errNotReady {
+			end = outcome{order: order{StartupTimeout, Hard}, timeout: config.StartTimeout}
+		}
+		return end
+	}
+	b.advance(Event{Status: Waiting})
+	address, err := b.await(ctx, instance, config.Ready)
+	if err == nil {
+		b.address = address
+		b.open()
+		b.sit(instance)
+	} else if context.Cause(ctx) == errNotReady {
+		b.ask(StartupTimeout, Hard)
+	}
+	end := b.end(instance)
+	if end.reason == StartupTimeout {
+		end.timeout = config.StartTimeout
+	}
+	return end
+}
+
+// start takes a fencing token and starts the process.
+func (b *Backend) start(ctx context.Context, driver Driver) (Instance, error) {
+	fence, err := b.service.options.Fences.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.service.mu.Lock()
+	b.Fence = fence
+	b.service.mu.Unlock()
+	return driver.Start(ctx, b.Identity)
+}
+
+// open lets requests in.
+func (b *Backend) open() {
+	b.advance(Event{Status: Ready})
+	s := b.service
+	s.mu.Lock()
+	b.opened = time.Now()
+	b.serving, b.idleSince = !b.ending, b.opened
+	s.mu.Unlock()
+	close(b.ready)
+	s.options.Observer.BackendStarted(s.name, time.Since(b.since), nil)
+}
+
+// close lets no more requests in.
+func (b *Backend) close() {
+	b.service.mu.Lock()
+	b.serving, b.ending = false, true
+	b.service.mu.Unlock()
+}
+
+// sit waits until the backend has ended or is to be ended.
+func (b *Backend) sit(instance Instance) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-instance.Done():
+			return
+		case <-b.poke:
+		case <-timer.C:
+		}
+		if b.order().reason != "" {
+			return
+		}
+		wait, over := b.look()
+		if over {
+			b.ask(Swept, Soft)
+			return
+		}
+		timer.Reset(wait)
+	}
+}
+
+// forever is longer than anything runs.
+const forever = 100 * 365 * 24 * time.Hour
+
+// look decides whether the backend's time is over, and if not, when to look
+// again. One that has requests is looked at after its idle time, for that they
+// end wakes nobody.
+func (b *Backend) look() (wait time.Duration, over bool) {
+	s := b.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait = forever
+	if limit := s.config.Lifetime; limit > 0 {
+		wait = limit - time.Since(b.since)
+	}
+	if idle := s.config.Idle; idle >= 0 {
+		left := idle
+		if b.holds == 0 {
+			left -= time.Since(b.idleSince)
+		}
+		wait = min(wait, left)
+	}
+	if b.evicted || wait <= 0 {
+		b.serving, b.ending = false, true
+		return 0, true
+	}
+	return wait, false
+}
+
+// end ends the backend, as it was asked, and waits until nothing of it is left.
+func (b *Backend) end(instance Instance) outcome {
+	b.close()
+	for {
+		asked := b.order()
+		switch {
+		case asked.kind == Hard:
+			b.advance(Event{Status: HardTerminating, Reason: asked.reason, Kind: Hard})
+			instance.Stop(0)
+			<-instance.Done()
+		case asked.kind == Soft:
+			b.advance(Event{Status: Terminating, Reason: asked.reason, Kind: Soft})
+			instance.Stop(b.service.grace())
+		}
+		select {
+		case <-instance.Done():
+			return outcome{order: asked, exit: instance.Exit(), started: true}
+		case <-b.poke:
+		}
+	}
+}
+
+func (s *Service) grace() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config.StopGrace
+}
+
+// log says how the backend ended.
+func (b *Backend) log(end *outcome) {
+	fields := []zap.Field{
+		zap.String("service", b.Service), zap.String("key", b.Key), zap.String("id", b.ID),
+		zap.Duration("age", time.Since(b.since)),
+	}
+	if end.started {
+		fields = append(fields, zap.Stringer("exit", end.exit))
+	}
+	logger := b.service.options.Logger
+	switch {
+	case end.err != nil:
+		logger.Error("a session backend could not be started", append(fields, zap.Error(end.err))...)
+	case end.timeout != 0:
+		logger.Error(fmt.Sprintf("a session backend was not ready within %v; it has to accept connections at SOCKET or PORT, or start_timeout has to be longer", end.timeout),
+			append(fields, zap.String("output", end.exit.Output))...)
+	case end.failed():
+		logger.Error("a session backend ended by itself", append(fields, zap.String("output", end.exit.Output))...)
+	default:
+		logger.Info("a session backend ended", append(fields, zap.String("reason", string(end.reason)))...)
+	}
+}

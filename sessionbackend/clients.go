@@ -1,0 +1,44 @@
+package sessionbackend
+
+import (
+	"net/netip"
+	"time"
+)
+
+// clients counts the backends that each client has started in this minute.
+type clients struct {
+	limit  int // negative: none
+	began  time.Time
+	starts map[netip.Prefix]int
+}
+
+func (c *clients) configure(limit int) { c.limit = limit }
+
+// allow counts a start, or returns a *ClientError.
+func (c *clients) allow(service string, client netip.Addr) error {
+	if c.limit < 0 || !client.IsValid() {
+		return nil
+	}
+	now := time.Now()
+	if now.Sub(c.began) >= time.Minute || c.starts == nil {
+		c.began, c.starts = now, make(map[netip.Prefix]int)
+	}
+	network := networkOf(client)
+	if c.starts[network] >= c.limit {
+		return &ClientError{Service: service, ClientStarts: c.limit, After: time.Minute - now.Sub(c.began)}
+	}
+	c.starts[network]++
+	return nil
+}
+
+// networkOf is what counts as one client: an address, or of IPv6 the /64 that
+// one customer has at least.
+func networkOf(client netip.Addr) netip.Prefix {
+	client = client.Unmap().WithZone("")
+	bits := client.BitLen()
+	if client.Is6() {
+		bits = 64
+	}
+	prefix, _ := client.Prefix(bits) // fails for an invalid address only
+	return prefix
+}

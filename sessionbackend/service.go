@@ -1,0 +1,276 @@
+package sessionbackend
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Service has the backends of one name. It is safe for concurrent use.
+type Service struct {
+	name    string
+	options ServiceOptions
+	owned   sync.WaitGroup // a goroutine for each backend
+
+	mu       sync.Mutex
+	config   Config
+	closed   bool
+	backends map[string]*Backend // by key; also those that end
+	failures failures
+	clients  clients
+}
+
+// ServiceOptions are what a service keeps for ever. Fences is needed.
+type ServiceOptions struct {
+	Fences   Fences
+	Logger   *zap.Logger // default: none
+	Observer Observer    // default: none
+}
+
+// NewService returns a service, which has to be configured before it is used.
+func NewService(name string, options ServiceOptions) *Service {
+	if options.Logger == nil {
+		options.Logger = zap.NewNop()
+	}
+	if options.Observer == nil {
+		options.Observer = nobody{}
+	}
+	return &Service{name: name, options: options, backends: make(map[string]*Backend)}
+}
+
+// nobody is an Observer.
+type nobody struct{}
+
+func (nobody) BackendStarted(string, time.Duration, error) {}
+func (nobody) BackendEnded(string, Reason)                 {}
+func (nobody) RequestHeld(string, time.Duration)           {}
+
+// Name returns the name of the service.
+func (s *Service) Name() string { return s.name }
+
+// Configure says how to treat backends from now on. Those that are there stay:
+// what concerns their start holds for the next ones only.
+func (s *Service) Configure(config Config) error {
+	if config.Driver == nil {
+		return errors.New("session backends need a driver")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = config.withDefaults()
+	s.clients.configure(s.config.ClientStarts)
+	for _, b := range s.backends {
+		b.wake()
+	}
+	return nil
+}
+
+// Acquire returns the backend of a key once it is ready, and starts it if it is
+// not there. The backend is not ended for being idle before Release. Its errors
+// are *KeyError, *FullError, *ClientError, *BackoffError, *StartError,
+// ErrClosed, and why ctx ended.
+func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Backend, error) {
+	b, ready := s.readyBackend(key)
+	if ready {
+		return b, nil
+	}
+	if err := CheckKey(key); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	defer func() { s.options.Observer.RequestHeld(s.name, time.Since(began)) }()
+	for {
+		b, leaving, err := s.claim(key, caller)
+		if err != nil {
+			return nil, err
+		}
+		if b == nil {
+			select {
+			case <-leaving:
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		select {
+		case <-b.ready:
+			if b.Status() == Ready {
+				return b, nil
+			}
+			b.Release() // it ended at once; so may the next, and then claim says so
+		case <-b.gone:
+			b.Release()
+			return nil, b.failed
+		case <-ctx.Done():
+			b.Release()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// readyBackend counts a request to a backend that is ready.
+func (s *Service) readyBackend(key string) (*Backend, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.backends[key]
+	if b == nil || !b.serving {
+		return nil, false
+	}
+	b.holds++
+	return b, true
+}
+
+// claim counts a request to the backend of a key, which is started if it is not
+// there. If there is no place for it yet, it returns what has to end first.
+func (s *Service) claim(key string, caller Caller) (b *Backend, leaving <-chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.backends[key]; b != nil {
+		if b.ending {
+			return nil, b.gone, nil
+		}
+		b.holds++
+		return b, nil, nil
+	}
+	if s.closed {
+		return nil, nil, ErrClosed
+	}
+	if err := s.failures.check(s.name, key); err != nil {
+		return nil, nil, err
+	}
+	if len(s.backends) >= s.config.MaxBackends {
+		leaving, err := s.makeRoom()
+		return nil, leaving, err
+	}
+	if err := s.clients.allow(s.name, caller.Client); err != nil {
+		return nil, nil, err
+	}
+	b = newBackend(s, Identity{Service: s.name, Key: key, ID: newID()})
+	b.holds = 1
+	s.backends[key] = b
+	config := s.config
+	s.owned.Go(func() { b.live(config) })
+	return b, nil, nil
+}
+
+// newID returns an id of 80 random bits.
+func newID() string { return strings.ToLower(rand.Text()[:16]) }
+
+// makeRoom ends the backend that has been idle longest, and returns when it is
+// gone. The mutex is held.
+func (s *Service) makeRoom() (<-chan struct{}, error) {
+	var oldest *Backend
+	for _, b := range s.backends {
+		if b.ending && b.evicted {
+			return b.gone, nil // the place is being made
+		}
+		if !b.ending && b.serving && b.holds == 0 && (oldest == nil || b.idleSince.Before(oldest.idleSince)) {
+			oldest = b
+		}
+	}
+	if !s.config.Evict || oldest == nil {
+		return nil, &FullError{Service: s.name, MaxBackends: s.config.MaxBackends}
+	}
+	oldest.ending, oldest.serving, oldest.evicted = true, false, true
+	oldest.wake()
+	return oldest.gone, nil
+}
+
+// bury forgets a backend of which nothing is left.
+func (s *Service) bury(b *Backend, end outcome) {
+	s.mu.Lock()
+	if s.backends[b.Key] == b {
+		delete(s.backends, b.Key)
+	}
+	if end.failed() {
+		s.failures.add(b.Key, end.cause(s.name), b.opened)
+	} else {
+		s.failures.forget(b.Key)
+	}
+	s.mu.Unlock()
+	s.options.Observer.BackendEnded(s.name, end.reason)
+}
+
+// Info describes a backend, for operators.
+type Info struct {
+	Identity
+	Status      Status
+	Connections int       // requests, streams and WebSockets, also held ones
+	Since       time.Time // its start
+	Idle        time.Duration
+}
+
+// List returns the backends, ordered by key.
+func (s *Service) List() []Info {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Info, 0, len(s.backends))
+	for _, b := range s.backends {
+		info := Info{Identity: b.Identity, Status: b.Status(), Connections: b.holds, Since: b.since}
+		if b.serving && b.holds == 0 {
+			info.Idle = time.Since(b.idleSince)
+		}
+		list = append(list, info)
+	}
+	slices.SortFunc(list, func(a, b Info) int { return cmp.Compare(a.Key, b.Key) })
+	return list
+}
+
+// Terminate ends the backend of a key, softly or hard, and returns a channel that
+// is closed when nothing of it is left; nil if there is none.
+func (s *Service) Terminate(key string, kind Kind) <-chan struct{} {
+	s.mu.Lock()
+	b := s.backends[key]
+	s.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	b.ask(External, kind)
+	return b.gone
+}
+
+// Drain refuses new backends and asks all to end. It does not wait.
+func (s *Service) Drain() {
+	s.mu.Lock()
+	s.closed = true
+	all := make([]*Backend, 0, len(s.backends))
+	for _, b := range s.backends {
+		all = append(all, b)
+	}
+	s.mu.Unlock()
+	for _, b := range all {
+		b.ask(External, Soft)
+	}
+}
+
+// Close drains the service, and waits until nothing is left of any backend.
+// When ctx ends, it kills those that are left.
+func (s *Service) Close(ctx context.Context) error {
+	s.Drain()
+	gone := make(chan struct{})
+	go func() {
+		s.owned.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+	}
+	left := s.List()
+	for _, info := range left {
+		s.Terminate(info.Key, Hard)
+	}
+	<-gone
+	if len(left) == 0 {
+		return nil
+	}
+	return fmt.Errorf("closing the session backends of service %s: %d had to be killed: %w", s.name, len(left), context.Cause(ctx))
+}
