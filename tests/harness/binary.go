@@ -33,9 +33,10 @@ import (
 // buildTags are those that xcaddy builds with.
 const buildTags = "nobadger,nomysql,nopgx"
 
-// build is one of the two binaries, which is made when it is first asked for.
+// build is a binary, which is made when it is first asked for.
 type build struct {
 	name  string
+	pkg   string
 	flags []string
 	cgo   string // landlock wants 0, the race detector 1
 
@@ -46,8 +47,8 @@ type build struct {
 }
 
 var (
-	release = build{name: "caddy", cgo: "0"}
-	checked = build{name: "caddy-race", flags: []string{"-race"}, cgo: "1"}
+	release = build{name: "caddy", pkg: "./cmd/caddy", cgo: "0"}
+	checked = build{name: "caddy-race", pkg: "./cmd/caddy", flags: []string{"-race"}, cgo: "1"}
 )
 
 // Binary builds cmd/caddy and returns its path: with the race detector when
@@ -73,7 +74,7 @@ func (b *build) get(t testing.TB) string {
 	root := Root(t)
 	b.once.Do(func() { b.err = b.link(root) })
 	if b.err != nil {
-		t.Fatalf("building cmd/caddy: %v\n%s", b.err, b.output)
+		t.Fatalf("building %s: %v\n%s", b.pkg, b.err, b.output)
 	}
 	return b.path
 }
@@ -93,9 +94,19 @@ func (b *build) link(root string) error {
 	}
 	b.path = filepath.Join(dir, b.name)
 	args := append([]string{"build", "-tags", buildTags}, b.flags...)
-	cmd := exec.Command("go", append(args, "-o", b.path, "./cmd/caddy")...)
+	cmd := exec.Command("go", append(args, "-o", b.path, b.pkg)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+b.cgo)
 	b.output, err = cmd.CombinedOutput()
 	return err
+}
+
+// programs are the mains of tests, by name.
+var programs sync.Map // of *build
+
+// Program builds tests/NAME, a program that a test needs, and returns its path.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	found, _ := programs.LoadOrStore(name, &build{name: name, pkg: "./tests/" + name, cgo: "0"})
+	return found.(*build).get(t)
 }

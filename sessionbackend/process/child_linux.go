@@ -1,0 +1,159 @@
+package process
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A supervisor process is taken over before anything of the program has run.
+func init() {
+	if len(os.Args) != 2 || os.Args[0] != argv0 {
+		return
+	}
+	var s settings
+	if json.Unmarshal([]byte(os.Args[1]), &s) != nil || s.Node == "" {
+		os.Exit(2) // started by somebody else
+	}
+	// The goroutine of init functions is bound to the main thread, which has
+	// nothing to do.
+	go func() {
+		if err := supervise(s); err != nil {
+			fmt.Fprintln(os.Stderr, "the supervisor process of session backends:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}()
+	select {}
+}
+
+// parent is what a supervisor process has.
+type parent struct {
+	settings settings
+	dir      string // of the sockets
+	out      *outbox
+	forks    chan *fork
+	born     chan struct{} // a child was started
+	starting sync.WaitGroup
+
+	mu      sync.Mutex
+	closing bool
+	byPID   map[int]*child    // until nothing of it is left
+	byID    map[string]*child // likewise
+	ports   ports
+	none    chan struct{} // closed when closing and nothing is left
+}
+
+// supervise runs backends until the edge is gone and nothing of them is left.
+func supervise(s settings) error {
+	if err := settle(); err != nil {
+		return err
+	}
+	sweep(s.Node)
+	dir, err := os.MkdirTemp("", "webtask-backends-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	// Each backend's own directory in it is closed to others.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // backends of other users go through it
+		return err
+	}
+	socket := os.NewFile(linkFD, "link to the edge")
+	p := &parent{
+		settings: s, dir: dir, out: newOutbox(socket), forks: make(chan *fork), born: make(chan struct{}, 1),
+		byPID: make(map[int]*child), byID: make(map[string]*child), none: make(chan struct{}),
+	}
+	go p.fork()
+	go p.reap()
+	p.out.put(&report{Hello: true})
+	orders := json.NewDecoder(bufio.NewReader(socket))
+	for {
+		var o order
+		if orders.Decode(&o) != nil {
+			break // the edge is gone
+		}
+		p.obey(&o)
+	}
+	p.close()
+	<-p.none
+	p.out.flush(flushTimeout)
+	return nil
+}
+
+// flushTimeout is how long the last reports may take to be read by an edge that
+// waits for the end of this process.
+const flushTimeout = time.Second
+
+// settle makes this process fit to be the parent of backends.
+func settle() error {
+	// systemd, for one, tells all processes of a service to end. Backends are
+	// ended when the edge is gone, with the time that they need.
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
+	// What a backend leaves behind becomes a child of this process.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("becoming a subreaper: %w", err)
+	}
+	// Memory of neither this process nor backends goes to a core file.
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("limit of core files: %w", err)
+	}
+	// Nothing that the edge was started with goes on to backends.
+	if err := unix.CloseRange(linkFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		for fd := range 1024 {
+			if fd >= linkFD {
+				unix.CloseOnExec(fd)
+			}
+		}
+	}
+	return nil
+}
+
+// obey does what the edge says.
+func (p *parent) obey(o *order) {
+	if o.Start != nil {
+		p.starting.Go(func() { p.start(o.ID, o.Start) })
+		return
+	}
+	if o.Stop {
+		p.mu.Lock()
+		c := p.byID[o.ID]
+		p.mu.Unlock()
+		if c != nil {
+			c.stop(o.Grace)
+		}
+	}
+}
+
+// close ends all backends, each with the time it was given.
+func (p *parent) close() {
+	p.mu.Lock()
+	p.closing = true
+	for _, c := range p.byID {
+		c.stop(c.order.Grace)
+	}
+	p.mu.Unlock()
+	p.starting.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.emptied()
+}
+
+// emptied closes none if nothing is left. The mutex is held.
+func (p *parent) emptied() {
+	if !p.closing || len(p.byID) > 0 {
+		return
+	}
+	select {
+	case <-p.none:
+	default:
+		close(p.none)
+	}
+}

@@ -1,0 +1,148 @@
+package process
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+)
+
+// Driver returns the driver that runs a Spec.
+func (s *Supervisor) Driver(spec Spec) (sessionbackend.Driver, error) {
+	if err := spec.Check(); err != nil {
+		return nil, err
+	}
+	return &driver{s, spec}, nil
+}
+
+type driver struct {
+	supervisor *Supervisor
+	spec       Spec
+}
+
+// Start implements sessionbackend.Driver.
+func (d *driver) Start(ctx context.Context, identity sessionbackend.Identity) (sessionbackend.Instance, error) {
+	l, err := d.supervisor.running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := &instance{
+		id: identity.ID, link: l, spec: &d.spec,
+		logger:  l.logger.With(zap.String("service", identity.Service), zap.String("id", identity.ID)),
+		started: make(chan struct{}), notified: make(chan struct{}), done: make(chan struct{}),
+	}
+	l.mu.Lock()
+	if l.instances == nil {
+		l.mu.Unlock()
+		return nil, errSupervisorDied
+	}
+	l.instances[i.id] = i
+	l.mu.Unlock()
+	if err := l.send(&order{ID: i.id, Start: d.spec.order(identity)}); err != nil {
+		<-i.done // the link ends, and with it all instances
+		return nil, fmt.Errorf("%w: %w", errSupervisorDied, err)
+	}
+	select {
+	case <-i.started:
+		return i, nil
+	case <-i.done:
+		if i.failed != nil {
+			return nil, i.failed
+		}
+		return i, nil
+	case <-ctx.Done():
+		i.Stop(0)
+		<-i.done
+		return nil, context.Cause(ctx)
+	}
+}
+
+// order returns what the supervisor process is told of a backend.
+func (s *Spec) order(identity sessionbackend.Identity) *start {
+	home := os.Getenv("HOME")
+	if s.User != nil {
+		home = s.User.Home
+	}
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home}
+	for name, value := range s.Env {
+		env = append(env, name+"="+value)
+	}
+	return &start{
+		Command: s.Command, Args: s.Args, Dir: s.Dir, User: s.User, Limits: s.Limits, Grace: cmp.Or(s.Grace, sessionbackend.DefaultStopGrace),
+		Env: append(env,
+			ownPrefix+"BACKEND_ID="+identity.ID,
+			ownPrefix+"BACKEND_KEY="+identity.Key,
+			fmt.Sprintf("%sBACKEND_FENCING_TOKEN=%d", ownPrefix, identity.Fence)),
+	}
+}
+
+// instance is a backend that the supervisor process runs. It implements
+// sessionbackend.Instance.
+type instance struct {
+	id     string
+	link   *link
+	spec   *Spec
+	logger *zap.Logger
+
+	pidfd     int           // of the process; 0: unknown
+	started   chan struct{} // closed when addresses is set
+	addresses []sessionbackend.Address
+	notified  chan struct{}
+	ready     sync.Once     // closes notified
+	done      chan struct{} // closed when failed or exit is set
+	failed    error
+	exit      sessionbackend.Exit
+}
+
+// take is called with each report of the backend, one after the other.
+func (i *instance) take(r *report) {
+	switch {
+	case r.Started != nil:
+		i.hold(r.Started.PID)
+		i.addresses = i.spec.addresses(r.Started.Socket, r.Started.Port)
+		close(i.started)
+	case r.Failed != "":
+		i.failed = errors.New(r.Failed)
+		close(i.done)
+	case r.Notified:
+		i.ready.Do(func() { close(i.notified) })
+	case r.Exit != nil:
+		i.end(sessionbackend.Exit{Code: r.Exit.Code, Signal: r.Exit.Signal, Output: r.Exit.Output})
+	default:
+		if r.Dropped > 0 {
+			i.logger.Warn("a session backend writes more than is logged", zap.Int("lines_dropped", r.Dropped))
+		}
+		i.logger.Info("output of a session backend", zap.String("line", r.Line))
+	}
+}
+
+func (i *instance) end(exit sessionbackend.Exit) {
+	i.drop()
+	i.exit = exit
+	close(i.done)
+}
+
+// Addresses implements sessionbackend.Instance.
+func (i *instance) Addresses() []sessionbackend.Address { return i.addresses }
+
+// Notified implements sessionbackend.Instance.
+func (i *instance) Notified() <-chan struct{} { return i.notified }
+
+// Stop implements sessionbackend.Instance.
+func (i *instance) Stop(grace time.Duration) {
+	// If the supervisor process is gone, so is the backend.
+	_ = i.link.send(&order{ID: i.id, Stop: true, Grace: grace})
+}
+
+// Done implements sessionbackend.Instance.
+func (i *instance) Done() <-chan struct{} { return i.done }
+
+// Exit implements sessionbackend.Instance.
+func (i *instance) Exit() sessionbackend.Exit { return i.exit }

@@ -1,0 +1,28 @@
+//go:build !linux
+
+package process
+
+import (
+	"context"
+	"errors"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+)
+
+// Supervisor runs no backends here: other systems than Linux cannot promise that
+// a backend, and what it started, is gone when its server is.
+type Supervisor struct{}
+
+// NewSupervisor returns a Supervisor.
+func NewSupervisor(Options) *Supervisor { return new(Supervisor) }
+
+// Driver checks a Spec, and fails.
+func (*Supervisor) Driver(spec Spec) (sessionbackend.Driver, error) {
+	if err := spec.Check(); err != nil {
+		return nil, err
+	}
+	return nil, errors.New("driver process: needs Linux; other systems cannot promise that a backend is gone when its server is")
+}
+
+// Close has nothing to end.
+func (*Supervisor) Close(context.Context) error { return nil }
