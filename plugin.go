@@ -6,4 +6,7 @@
 // The modules themselves are in package caddymodule.
 package caddywebtask
 
-import _ "github.com/webtask-edge/caddy-webtask/caddymodule"
+import (
+	_ "github.com/webtask-edge/caddy-webtask/caddymodule"
+	_ "github.com/webtask-edge/caddy-webtask/caddymodule/drivers/process"
+)

@@ -85,8 +85,9 @@ type App struct {
 	loader    *sharedLoader
 	verifier  *sharedVerifier // nil until Start when the keys are in the storage
 	usesToken atomic.Bool     // a handler in token mode, or a matcher, is there
-	mu        sync.Mutex      // guards handlers
+	mu        sync.Mutex      // guards handlers and backends
 	handlers  []*Handler
+	backends  []*SessionBackend
 
 	life    lifetime
 	gone    chan struct{} // closed once what was shared is given back
@@ -217,7 +218,7 @@ func (a *App) hold() error {
 		return nil
 	}
 	path := a.Keys
-	if err := resolvePlaceholders(caddy.NewReplacer(), &path); err != nil {
+	if err := ResolvePlaceholders(caddy.NewReplacer(), &path); err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
 	ring, err := readKeyringFile(path)
@@ -296,6 +297,9 @@ func (a *App) Start() error {
 		return err
 	}
 	if err := a.bindRoutes(); err != nil {
+		return err
+	}
+	if err := a.configureServices(); err != nil {
 		return err
 	}
 	a.warnOfTokens()

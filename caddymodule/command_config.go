@@ -127,7 +127,7 @@ func (f *configFlags) load(ctx context.Context) (*serverConfig, context.CancelFu
 func (s *serverConfig) keyring(ctx context.Context) (*webtask.Keyring, error) {
 	if s.app.Keys != "" {
 		path := s.app.Keys
-		if err := resolvePlaceholders(caddy.NewReplacer(), &path); err != nil {
+		if err := ResolvePlaceholders(caddy.NewReplacer(), &path); err != nil {
 			return nil, fmt.Errorf("keys: %w", err)
 		}
 		return readKeyringFile(path)

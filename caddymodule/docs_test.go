@@ -19,6 +19,7 @@ func TestReference(t *testing.T) {
 	compare(t, string(text), "### `store redis`", redisOptions)
 	compare(t, string(text), "| option of `tls`", tlsOptions)
 	compare(t, string(text), "## The directive `webtask`", handlerOptions[:len(handlerOptions)-len(limits)])
+	compare(t, string(text), "## The directive `session_backend`", sessionBackendOptions)
 }
 
 // compare compares the first table after heading with options.

@@ -169,16 +169,21 @@ func (h *Handler) provision(ctx caddy.Context, at place) error {
 	return nil
 }
 
+var (
+	errConfigurationOver = errors.New("the configuration that this request belongs to has ended")
+	errNotRunning        = errors.New("webtask is not running")
+)
+
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if !h.app.life.enter() {
 		w.Header().Set("Retry-After", "1")
-		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the configuration that this request belongs to has ended"))
+		return caddyhttp.Error(http.StatusServiceUnavailable, errConfigurationOver)
 	}
 	defer h.app.life.leave()
 	e := h.app.running(r.Context())
 	if e == nil {
-		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("webtask is not running"))
+		return caddyhttp.Error(http.StatusServiceUnavailable, errNotRunning)
 	}
 	bound := h.bound.Load()
 	if bound == nil { // provisioned after the start, by another plugin

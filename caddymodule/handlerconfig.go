@@ -183,7 +183,7 @@ func (h *Handler) resolveSecrets() (secrets, params map[string]string, literal [
 		}
 		resolved := make(map[string]string, len(from))
 		for name, value := range from {
-			if err := resolvePlaceholders(repl, &value); err != nil {
+			if err := ResolvePlaceholders(repl, &value); err != nil {
 				return nil, fmt.Errorf("%s %s: %w", option, name, err)
 			}
 			resolved[name] = value

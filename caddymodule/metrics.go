@@ -16,6 +16,8 @@ import (
 var metrics = newCollectors()
 
 type collectors struct {
+	backendCollectors
+
 	requests        *prometheus.CounterVec
 	duration        *prometheus.HistogramVec
 	queueWait       prometheus.Histogram
@@ -52,6 +54,8 @@ func newCollectors() *collectors {
 	load := histogram("isolate_load_seconds", "How long making an isolate and loading its program took.")
 	created := counter("isolates_created_total", "Isolates made.")
 	c := &collectors{
+		backendCollectors: newBackendCollectors(),
+
 		requests:    counter("requests_total", "Requests that a webtask directive answered, by container of the configuration (* where tokens name it) and outcome.", "container", "outcome"),
 		duration:    histogram("request_duration_seconds", "How long answering them took, to the last byte.", "container"),
 		queueWait:   queueWait.WithLabelValues().(prometheus.Histogram),
@@ -66,10 +70,9 @@ func newCollectors() *collectors {
 	}
 	c.tokensOK = c.tokens.WithLabelValues("ok")
 	c.routeCollectors = func() []prometheus.Collector {
-		return []prometheus.Collector{
+		return append(c.backendCollectors.all(),
 			c.requests, c.duration, queueWait, c.isolates, created, load, c.discarded,
-			c.compile, c.code, c.tokens, c.store, c.scriptFetch,
-		}
+			c.compile, c.code, c.tokens, c.store, c.scriptFetch)
 	}
 	return c
 }

@@ -29,11 +29,22 @@ type option[T any] struct {
 
 // parseBlock reads a block of options. context names the block in errors.
 func parseBlock[T any](d *caddyfile.Dispenser, context string, options []option[T], target T) error {
+	return parseBlockOr(d, context, options, target, func() (bool, error) { return false, nil })
+}
+
+// parseBlockOr reads a block of options in which there may be others: other is
+// called on their names, and reports whether it has read one.
+func parseBlockOr[T any](d *caddyfile.Dispenser, context string, options []option[T], target T, other func() (bool, error)) error {
 	seen := map[string]bool{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		i := slices.IndexFunc(options, func(o option[T]) bool { return o.name == name })
 		if i < 0 {
+			if read, err := other(); err != nil {
+				return err
+			} else if read {
+				continue
+			}
 			return d.Errf("unknown option %q of %s; it has: %s", name, context, optionNames(options))
 		}
 		if seen[name] && !options[i].repeats {

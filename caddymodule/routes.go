@@ -166,6 +166,13 @@ func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at place) (place, 
 			w.acceptsTokens(at.hosts)
 		}
 		return at, handler.bind(at)
+	case *SessionBackend:
+		if w.looking {
+			return at, nil
+		}
+		if err := handler.checkPlace(at); err != nil {
+			return at, handler.at(at, err)
+		}
 	case *caddyhttp.Subroute:
 		after, err := w.routes(handler.Routes, at)
 		if err == nil && handler.Errors != nil {

@@ -229,13 +229,13 @@ func (s *Store) resolve() (Store, error) {
 		values["tls.key"], values["tls.server_name"] = &resolved.TLS.Key, &resolved.TLS.ServerName
 	}
 	for name, value := range values {
-		if err := resolvePlaceholders(repl, value); err != nil {
+		if err := ResolvePlaceholders(repl, value); err != nil {
 			return Store{}, fmt.Errorf("store: %s: %w", name, err)
 		}
 	}
 	var addresses []string
 	for _, address := range resolved.Addresses {
-		if err := resolvePlaceholders(repl, &address); err != nil {
+		if err := ResolvePlaceholders(repl, &address); err != nil {
 			return Store{}, fmt.Errorf("store: address: %w", err)
 		}
 		// One placeholder may bring several addresses.
@@ -255,9 +255,10 @@ func (s *Store) resolve() (Store, error) {
 	return resolved, nil
 }
 
-// resolvePlaceholders replaces the global placeholders of *value; one that is
-// unknown or empty is an error, which names it but no value.
-func resolvePlaceholders(repl *caddy.Replacer, value *string) error {
+// ResolvePlaceholders replaces the global placeholders of *value; one that is
+// unknown or empty is an error, which names it but no value. The result never
+// goes back into a configuration.
+func ResolvePlaceholders(repl *caddy.Replacer, value *string) error {
 	if !strings.Contains(*value, "{") {
 		return nil
 	}

@@ -1,0 +1,114 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+)
+
+// BackendDriver is what a guest module in the namespace `webtask.drivers` is:
+// it starts the processes of session backends.
+type BackendDriver interface {
+	// OpenDriver checks the driver's configuration and returns the driver. It
+	// starts nothing: configurations are opened to validate them, too. grace is
+	// how long a backend may take to end.
+	OpenDriver(host *BackendHost, grace time.Duration) (sessionbackend.Driver, error)
+}
+
+// BackendHost is what the drivers of this process share for as long as any of
+// their backends may be there.
+type BackendHost struct {
+	Node   *sessionbackend.Node // proves that no other process has backends here
+	Logger *zap.Logger
+
+	mu    sync.Mutex
+	parts map[string]BackendPart
+}
+
+// BackendPart is what a driver keeps for all services that it runs.
+type BackendPart interface {
+	// Close ends what is left; it kills it when ctx ends.
+	Close(ctx context.Context) error
+}
+
+// Part returns the part of that name, made if it is not there.
+func (h *BackendHost) Part(name string, make func() BackendPart) BackendPart {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.parts == nil {
+		h.parts = map[string]BackendPart{}
+	}
+	if h.parts[name] == nil {
+		h.parts[name] = make()
+	}
+	return h.parts[name]
+}
+
+// Destruct implements caddy.Destructor: services have closed by now.
+func (h *BackendHost) Destruct() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	var errs []error
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, part := range h.parts {
+		errs = append(errs, part.Close(ctx))
+	}
+	return errors.Join(append(errs, h.Node.Close())...)
+}
+
+var (
+	backendHosts = caddy.NewUsagePool() // *BackendHost, of which there is one
+	services     = caddy.NewUsagePool() // *sharedService, by name
+)
+
+func holdBackendHost(h *holdings) (*BackendHost, error) {
+	return hold(h, backendHosts, "local", func() (*BackendHost, error) {
+		logger := sharedLog.logger("session_backends")
+		return &BackendHost{
+			Node:   sessionbackend.NewNode(filepath.Join(caddy.AppDataDir(), "webtask", "backends"), logger),
+			Logger: logger,
+		}, nil
+	})
+}
+
+// sharedService has the backends of one name, over all configurations that have
+// that name: a reload changes none of them.
+type sharedService struct {
+	*sessionbackend.Service
+}
+
+func holdService(h *holdings, name string, host *BackendHost) (*sharedService, error) {
+	return hold(h, services, name, func() (*sharedService, error) {
+		return &sharedService{sessionbackend.NewService(name, sessionbackend.ServiceOptions{
+			Fences: host.Node, Logger: host.Logger, Observer: metrics,
+		})}, nil
+	})
+}
+
+// Destruct implements caddy.Destructor: no configuration has the service any
+// more.
+func (s *sharedService) Destruct() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	return s.Close(ctx)
+}
+
+// eachService calls f with every service there is.
+func eachService(f func(*sessionbackend.Service)) {
+	var all []*sharedService
+	services.Range(func(_, value any) bool {
+		all = append(all, value.(*sharedService))
+		return true
+	})
+	for _, service := range all {
+		f(service.Service)
+	}
+}

@@ -1,0 +1,360 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+)
+
+func init() {
+	caddy.RegisterModule(new(SessionBackend))
+}
+
+// SessionBackend gives each key, such as a user, a document or a room, a
+// process of its own, and proxies to it: the first request for a key starts the
+// process and waits until it is ready, all later ones and their WebSockets reach
+// that same process, and it is stopped after a time without connections. There
+// are never two of a key.
+//
+// It is a `reverse_proxy` whose upstream is the process; requests arrive there
+// with the path they came with. These headers of the request are set for it,
+// and whatever a client sends under these names is removed:
+//
+// Header | Value
+// -------|------
+// `X-Verified-Key` | The key
+// `X-Verified-Backend` | The id of the process
+// `X-Verified-Fence` | Its fencing token, which grows from process to process
+// `X-Verified-Path` | The URI of the request as the client sent it
+// `X-Verified-Username` | The user, where an authentication handler has found one
+// `X-Verified-User-Data` | `{}`
+//
+// It publishes these placeholders:
+//
+// Placeholder | Description
+// ------------|---------------
+// `{http.session_backend.key}` | The key
+// `{http.session_backend.id}` | The id of the process
+// `{http.session_backend.fence}` | Its fencing token
+type SessionBackend struct {
+	// The name of the service, under which its processes outlive a reload. A
+	// configuration can have each name once. Default: `default`.
+	Name string `json:"name,omitempty"`
+
+	// What tells one session from another. Placeholders of the request are
+	// replaced; a request whose key is empty gets 404. Required.
+	Key string `json:"key,omitempty"`
+
+	// What starts the processes: a module of the namespace `webtask.drivers`.
+	// Required.
+	DriverRaw json.RawMessage `json:"driver,omitempty" caddy:"namespace=webtask.drivers inline_key=type"`
+
+	// How long a process goes on without a connection. Default: 1m; negative:
+	// for ever.
+	Idle caddy.Duration `json:"idle,omitempty"`
+
+	// How long a process goes on whoever is connected. Default: for ever.
+	Lifetime caddy.Duration `json:"lifetime,omitempty"`
+
+	// How long a process may take until it is ready, and so how long a request
+	// waits for it. Default: 30s.
+	StartTimeout caddy.Duration `json:"start_timeout,omitempty"`
+
+	// How long a process that was asked to end (SIGTERM) may take before it is
+	// killed. Default: 10s.
+	StopGrace caddy.Duration `json:"stop_grace,omitempty"`
+
+	// When a process is ready: `tcp`, as soon as it accepts connections; `http`,
+	// when it answers a GET request for `ready_path` with a status below 400;
+	// `notify`, when it says so as sd_notify(3) does. Default: `tcp`.
+	Ready string `json:"ready,omitempty"`
+
+	// The path of `http` readiness.
+	ReadyPath string `json:"ready_path,omitempty"`
+
+	// How many processes there may be at once. Default: 100.
+	MaxBackends int `json:"max_backends,omitempty"`
+
+	// What a request gets that would need one more: `refuse`, 503 with
+	// Retry-After; `evict`, the place of the process that has been idle longest,
+	// or 503 if none is. Default: `refuse`.
+	OnFull string `json:"on_full,omitempty"`
+
+	// How many processes the requests of one client address (or /64 of IPv6)
+	// may start in a minute; 429 beyond. Default: 60; negative: any number.
+	ClientStarts int `json:"client_starts,omitempty"`
+
+	// Other origins whose pages may open WebSockets here, such as
+	// `https://app.example.com`; `*` for all. Default: the request's own host
+	// only. Clients that send no Origin are no browsers and may.
+	Origins []string `json:"origins,omitempty"`
+
+	// Run even where `templates` or `intercept` would process what the process
+	// answers.
+	TrustResponses bool `json:"trust_responses,omitempty"`
+
+	// How to proxy: the JSON of a `reverse_proxy` handler, without upstreams, load
+	// balancing, health checks and circuit breaker.
+	Proxy *reverseproxy.Handler `json:"proxy,omitempty"`
+
+	app     *App
+	service *sharedService
+	driver  sessionbackend.Driver
+	logger  *zap.Logger
+}
+
+// defaultService is the name of a service that has none.
+const defaultService = "default"
+
+// CaddyModule returns the Caddy module information.
+func (*SessionBackend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.session_backend",
+		New: func() caddy.Module { return new(SessionBackend) },
+	}
+}
+
+// Provision checks the configuration and takes hold of the service. It starts
+// nothing.
+func (b *SessionBackend) Provision(ctx caddy.Context) error {
+	at := placeUnderway(ctx.Modules())
+	if err := b.provision(ctx, at); err != nil {
+		return b.at(at, err)
+	}
+	return nil
+}
+
+// at adds to an error which directive it is about.
+func (b *SessionBackend) at(at place, err error) error {
+	name := "the directive session_backend " + b.Name
+	if where := at.String(); where != "" {
+		name += " at " + where
+	}
+	return fmt.Errorf("%s: %w", strings.TrimSpace(name), err)
+}
+
+func (b *SessionBackend) provision(ctx caddy.Context, at place) error {
+	if b.Name == "" {
+		b.Name = defaultService
+	}
+	b.logger = ctx.Logger()
+	if err := b.check(); err != nil {
+		return err
+	}
+	if err := b.checkPlace(at); err != nil {
+		return err
+	}
+	app, err := ctx.App("webtask")
+	if err != nil {
+		return err
+	}
+	b.app = app.(*App)
+	host, err := b.app.holdBackends(b)
+	if err != nil {
+		return err
+	}
+	module, err := ctx.LoadModule(b, "DriverRaw")
+	if err != nil {
+		return fmt.Errorf("driver: %w", err)
+	}
+	driver, ok := module.(BackendDriver)
+	if !ok {
+		return fmt.Errorf("driver: %T starts no session backends", module)
+	}
+	if b.driver, err = driver.OpenDriver(host, time.Duration(b.StopGrace)); err != nil {
+		return err
+	}
+	if b.service, err = holdService(&b.app.shared, b.Name, host); err != nil {
+		return err
+	}
+	return b.provisionProxy(ctx)
+}
+
+// holdBackends notes a service of this configuration.
+func (a *App) holdBackends(b *SessionBackend) (*BackendHost, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if slices.ContainsFunc(a.backends, func(other *SessionBackend) bool { return other.Name == b.Name }) {
+		return nil, fmt.Errorf("there is another service called %q; write a name of its own, as in `session_backend docs /docs/* { … }`", b.Name)
+	}
+	a.backends = append(a.backends, b)
+	if len(a.backends) == 1 {
+		if err := drainWhenStopping(a.ctx); err != nil {
+			return nil, err
+		}
+	}
+	return holdBackendHost(&a.shared)
+}
+
+// config is how the service is to treat its backends.
+func (b *SessionBackend) config() sessionbackend.Config {
+	return sessionbackend.Config{
+		Driver:       b.driver,
+		Idle:         time.Duration(b.Idle),
+		Lifetime:     time.Duration(b.Lifetime),
+		StartTimeout: time.Duration(b.StartTimeout),
+		StopGrace:    time.Duration(b.StopGrace),
+		Ready:        sessionbackend.Readiness{Kind: sessionbackend.ReadyKind(b.Ready), Path: b.ReadyPath},
+		MaxBackends:  b.MaxBackends,
+		Evict:        b.OnFull == onFullEvict,
+		ClientStarts: b.ClientStarts,
+	}
+}
+
+// configureServices tells services how this configuration treats their backends.
+func (a *App) configureServices() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, b := range a.backends {
+		if err := b.service.Configure(b.config()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPlace refuses to stand where what backends answer would be processed.
+func (b *SessionBackend) checkPlace(at place) error {
+	if b.TrustResponses || at.processors == nil {
+		return nil
+	}
+	return fmt.Errorf("it stands under %s, which would process what session backends answer; "+
+		"keep them apart with `handle` blocks, or write trust_responses in its block if they are trusted with it",
+		strings.Join(at.processors, " and "))
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !b.app.life.enter() {
+		w.Header().Set("Retry-After", "1")
+		return caddyhttp.Error(http.StatusServiceUnavailable, errConfigurationOver)
+	}
+	defer b.app.life.leave()
+	if b.app.running(r.Context()) == nil {
+		return caddyhttp.Error(http.StatusServiceUnavailable, errNotRunning)
+	}
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	key := repl.ReplaceAll(b.Key, "")
+	if key == "" {
+		return caddyhttp.Error(http.StatusNotFound, errors.New("the request has no key of a session backend"))
+	}
+	if err := b.checkOrigin(r); err != nil {
+		return caddyhttp.Error(http.StatusForbidden, err)
+	}
+	for attempt := 1; ; attempt++ {
+		backend, err := b.service.Acquire(r.Context(), key, callerOf(r))
+		if err != nil {
+			return b.refuse(w, err)
+		}
+		v := &visit{backend: backend, request: r, repl: repl}
+		err = b.serve(w, r, next, v)
+		var dial reverseproxy.DialError
+		if attempt == maxAttempts || v.sent.Load() || !errors.As(err, &dial) || !endsNow(r.Context(), backend) {
+			return err
+		}
+	}
+}
+
+// maxAttempts is how often a request is sent to a backend that turns out to be
+// dead already: nothing of it has been sent then.
+const maxAttempts = 3
+
+// endsNow waits for the end of a backend that could not be dialed, and reports
+// whether it came.
+func endsNow(ctx context.Context, backend *sessionbackend.Backend) bool {
+	const patience = time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case <-backend.Gone():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// serve proxies a request to a backend, and releases that.
+func (b *SessionBackend) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit) error {
+	defer v.backend.Release()
+	v.repl.Set("http.session_backend.key", v.backend.Key)
+	v.repl.Set("http.session_backend.id", v.backend.ID)
+	v.repl.Set("http.session_backend.fence", v.backend.Fence)
+	caddyhttp.SetVar(r.Context(), visitVar, v)
+	return b.Proxy.ServeHTTP(w, r, next)
+}
+
+// callerOf returns who sent a request.
+func callerOf(r *http.Request) sessionbackend.Caller {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	address, _ := netip.ParseAddr(text) // else nobody's starts are counted
+	return sessionbackend.Caller{Client: address}
+}
+
+// refuse answers a request for which there is no backend. What operators need to
+// know of a failed one is logged when it ends, not for each that waited for it.
+func (b *SessionBackend) refuse(w http.ResponseWriter, err error) error {
+	if c := b.logger.Check(zap.DebugLevel, "no session backend for a request"); c != nil {
+		c.Write(zap.String("service", b.Name), zap.Error(err))
+	}
+	status, message := backendStatus(err)
+	var later interface{ RetryAfter() time.Duration }
+	if errors.As(err, &later) {
+		seconds := int64((later.RetryAfter() + time.Second - 1) / time.Second)
+		w.Header().Set("Retry-After", strconv.FormatInt(max(seconds, 1), 10))
+	}
+	return caddyhttp.Error(status, errors.New(message))
+}
+
+// statusClientGone is what access logs show where a client did not wait, as for
+// reverse_proxy.
+const statusClientGone = 499
+
+// backendStatus maps the errors of services to a status and what a client may
+// know.
+func backendStatus(err error) (status int, message string) {
+	var (
+		key     *sessionbackend.KeyError
+		client  *sessionbackend.ClientError
+		full    *sessionbackend.FullError
+		backoff *sessionbackend.BackoffError
+		start   *sessionbackend.StartError
+	)
+	switch {
+	case errors.As(err, &key):
+		return http.StatusBadRequest, err.Error()
+	case errors.As(err, &client):
+		return http.StatusTooManyRequests, err.Error()
+	case errors.As(err, &full), errors.Is(err, sessionbackend.ErrClosed):
+		return http.StatusServiceUnavailable, err.Error()
+	case errors.As(err, &backoff):
+		return http.StatusServiceUnavailable, fmt.Sprintf("the session backend failed %d times in a row", backoff.Failures)
+	case errors.As(err, &start) && start.Timeout != 0:
+		return http.StatusGatewayTimeout, err.Error()
+	case errors.As(err, &start):
+		return http.StatusBadGateway, "the session backend did not start"
+	case errors.Is(err, context.Canceled):
+		return statusClientGone, "the client did not wait"
+	default:
+		return http.StatusInternalServerError, "the session backend cannot be reached"
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*SessionBackend)(nil)
+	_ caddyhttp.MiddlewareHandler = (*SessionBackend)(nil)
+)

@@ -1,0 +1,176 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+)
+
+// visitVar is the variable of a request that holds its *visit.
+const visitVar = "webtask_session_backend"
+
+// visit is a request and the backend that it goes to.
+type visit struct {
+	backend *sessionbackend.Backend
+	request *http.Request // as it came to the directive
+	repl    *caddy.Replacer
+	sent    atomic.Bool // there was a connection, on which something of it may have gone out
+}
+
+var errNoVisit = errors.New("the request has not passed the directive session_backend")
+
+// refusedInProxy are parts of a reverse_proxy that could reach the process of
+// another key, or would judge one process by what another did.
+func (b *SessionBackend) refusedInProxy() []string {
+	p := b.Proxy
+	var refused []string
+	for name, is := range map[string]bool{
+		"upstreams": len(p.Upstreams) > 0, "dynamic_upstreams": p.DynamicUpstreamsRaw != nil, "load_balancing": p.LoadBalancing != nil,
+		"health_checks": p.HealthChecks != nil, "circuit_breaker": p.CBRaw != nil,
+	} {
+		if is {
+			refused = append(refused, name)
+		}
+	}
+	return sorted(refused)
+}
+
+// provisionProxy makes the reverse_proxy, whose only upstream is the backend of
+// each request. It is cleaned up when the last request of this configuration has
+// ended: Caddy cleans up at a reload, which would cut WebSockets.
+func (b *SessionBackend) provisionProxy(ctx caddy.Context) error {
+	if b.Proxy == nil {
+		b.Proxy = new(reverseproxy.Handler)
+	}
+	b.Proxy.DynamicUpstreams = upstreamOfVisit{}
+	if err := b.Proxy.Provision(ctx); err != nil {
+		return err
+	}
+	b.Proxy.Transport = &verifiedTransport{b.Proxy.Transport}
+	b.app.shared.release = append(b.app.shared.release, b.Proxy.Cleanup)
+	return nil
+}
+
+// upstreamOfVisit is a reverseproxy.UpstreamSource.
+type upstreamOfVisit struct{}
+
+// GetUpstreams implements reverseproxy.UpstreamSource.
+func (upstreamOfVisit) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
+	v, ok := caddyhttp.GetVar(r.Context(), visitVar).(*visit)
+	if !ok {
+		return nil, errNoVisit
+	}
+	address := v.backend.Address()
+	dial := address.Address
+	if address.Network == "unix" {
+		dial = "unix/" + dial
+	}
+	return []*reverseproxy.Upstream{{Dial: dial}}, nil
+}
+
+// verifiedTransport says to a backend what the edge knows of a request. It comes
+// after everything that the client, the configuration and the proxy put into
+// the request, so that none of it can take the names or have them removed as
+// hop-by-hop headers.
+type verifiedTransport struct {
+	http.RoundTripper
+}
+
+const verifiedPrefix = "x-verified-"
+
+// isVerified reports whether a backend could take a header for one of ours. Some
+// languages make no difference between - and _.
+func isVerified(name string) bool {
+	return len(name) >= len(verifiedPrefix) && strings.EqualFold(strings.ReplaceAll(name[:len(verifiedPrefix)], "_", "-"), verifiedPrefix)
+}
+
+func removeVerified(header http.Header) {
+	for name := range header {
+		if isVerified(name) {
+			delete(header, name)
+		}
+	}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *verifiedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	v, ok := caddyhttp.GetVar(r.Context(), visitVar).(*visit)
+	if !ok {
+		return nil, errNoVisit
+	}
+	removeVerified(r.Header)
+	if len(r.Trailer) > 0 {
+		removeVerified(r.Trailer)
+		r.Body = &verifiedBody{r.Body, r.Trailer}
+	}
+	set := func(name, value string) { r.Header[name] = []string{value} }
+	set("X-Verified-Key", v.backend.Key)
+	set("X-Verified-Backend", v.backend.ID)
+	set("X-Verified-Fence", strconv.FormatInt(v.backend.Fence, 10))
+	set("X-Verified-Path", v.path())
+	set("X-Verified-User-Data", "{}")
+	if user, ok := v.repl.GetString("http.auth.user.id"); ok && httpguts.ValidHeaderFieldValue(user) {
+		set("X-Verified-Username", user)
+	}
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { v.sent.Store(true) }}
+	return t.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+}
+
+// path returns the URI as the client sent it.
+func (v *visit) path() string {
+	if original, ok := v.request.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.RequestURI != "" {
+		return original.RequestURI
+	}
+	return v.request.URL.RequestURI()
+}
+
+// verifiedBody is the body of a request with trailers, which are known at its
+// end.
+type verifiedBody struct {
+	io.ReadCloser
+	trailer http.Header
+}
+
+func (b *verifiedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		removeVerified(b.trailer)
+	}
+	return n, err
+}
+
+// checkOrigin refuses upgrades that pages of other sites ask for: browsers send
+// this site's cookies with them, and let those pages read the answers.
+func (b *SessionBackend) checkOrigin(r *http.Request) error {
+	if !isUpgrade(r) {
+		return nil
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(b.Origins, "*") || slices.Contains(b.Origins, strings.ToLower(origin)) {
+		return nil
+	}
+	if from, err := url.Parse(origin); err == nil && from.Host != "" && strings.EqualFold(from.Host, r.Host) {
+		return nil
+	}
+	return fmt.Errorf("pages of the origin %q may not connect here; the option origins of session_backend names those that may", origin)
+}
+
+// isUpgrade reports whether a request asks for another protocol, over HTTP/1.1
+// or as extended CONNECT (RFC 8441, RFC 9220).
+func isUpgrade(r *http.Request) bool {
+	return httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") || r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect
+}

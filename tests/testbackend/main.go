@@ -1,0 +1,104 @@
+// Command testbackend is a session backend for tests: it says who it is, and
+// does what a request asks for.
+//
+//	testbackend [never | exits | slow]
+//
+// A request that asks for an upgrade gets what it sends back; the last part of
+// another's path says what to do: events, wait, upload, crash, or else to tell who
+// answers.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path"
+	"syscall"
+	"time"
+)
+
+// Who is what the backend knows of itself and of a request.
+type Who struct {
+	PID      int
+	Key      string
+	ID       string
+	Fence    string
+	URI      string
+	Header   http.Header
+	Trailers http.Header
+}
+
+func main() {
+	mode := ""
+	if len(os.Args) > 1 {
+		mode = os.Args[1]
+	}
+	switch mode {
+	case "never":
+		<-time.After(24 * time.Hour)
+	case "exits":
+		fmt.Println("I do not want to")
+		os.Exit(3)
+	case "slow":
+		<-time.After(500 * time.Millisecond)
+	}
+	listener, err := net.Listen("unix", os.Getenv("SOCKET"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("serving", os.Getenv("SESSION_BACKEND_KEY"))
+	go func() {
+		log.Fatal(http.Serve(listener, http.HandlerFunc(serve)))
+	}()
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM)
+	<-asked
+}
+
+func serve(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Upgrade") != "" {
+		echo(w)
+		return
+	}
+	switch path.Base(r.URL.Path) {
+	case "events":
+		w.Header().Set("Content-Type", "text/event-stream")
+		for range time.Tick(20 * time.Millisecond) {
+			if _, err := fmt.Fprintf(w, "data: %d\n\n", os.Getpid()); err != nil {
+				return
+			}
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				return
+			}
+		}
+	case "wait":
+		<-r.Context().Done()
+	case "upload":
+		n, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n, err)
+	case "crash":
+		os.Exit(1)
+	default:
+		_, _ = io.Copy(io.Discard, r.Body)
+		_ = json.NewEncoder(w).Encode(Who{
+			PID: os.Getpid(), Key: os.Getenv("SESSION_BACKEND_KEY"), ID: os.Getenv("SESSION_BACKEND_ID"), Fence: os.Getenv("SESSION_BACKEND_FENCING_TOKEN"),
+			URI: r.RequestURI, Header: r.Header, Trailers: r.Trailer,
+		})
+	}
+}
+
+// echo speaks a protocol in which everything is sent back.
+func echo(w http.ResponseWriter) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	_, _ = io.Copy(conn, buffered)
+}
