@@ -22,6 +22,9 @@ func init() {
 //
 //	GET    /webtask/pools              the isolates, by task
 //	DELETE /webtask/pools?container=c  throws isolates away, of one container or all
+//	GET    /webtask/backends           the session backends
+//	DELETE /webtask/backends?service=s[&key=k][&kind=hard]
+//	                                   ends those of a service, or of one key
 //	POST   /webtask/revoke             revokes {"token": "…"} or {"id": "…"}
 //
 // No answer holds a secret, a token or a session.
@@ -54,6 +57,7 @@ func (a *adminAPI) Provision(ctx caddy.Context) error {
 func (a *adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/webtask/pools", Handler: caddy.AdminHandlerFunc(a.pools)},
+		{Pattern: "/webtask/backends", Handler: caddy.AdminHandlerFunc(serveBackends)},
 		{Pattern: "/webtask/revoke", Handler: caddy.AdminHandlerFunc(a.revoke)},
 	}
 }

@@ -14,16 +14,17 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "webtask",
 		Usage: "<command>",
-		Short: "Makes tokens and keys, runs webtasks, looks at isolates",
+		Short: "Makes tokens and keys, runs webtasks, looks at isolates and session backends",
 		Long: `
 Makes and revokes webtask tokens, makes the keys that sign them, runs and
-serves single webtasks, and shows the isolates of a running server.
+serves single webtasks, and shows the isolates and session backends of a
+running server.
 
 Commands that make or read tokens use the keys that the configuration names
 and need no running server. Those that need one use its admin API.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.RunE = needCommand
-			cmd.AddCommand(keygenCommand(), tokenCommand(), runCommand(), serveCommand(), poolsCommand())
+			cmd.AddCommand(keygenCommand(), tokenCommand(), runCommand(), serveCommand(), poolsCommand(), backendsCommand())
 		},
 	})
 }

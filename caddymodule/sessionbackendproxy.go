@@ -56,6 +56,9 @@ func (b *SessionBackend) provisionProxy(ctx caddy.Context) error {
 	if b.Proxy == nil {
 		b.Proxy = new(reverseproxy.Handler)
 	}
+	if b.Proxy.StreamBufferSize == 0 {
+		b.Proxy.StreamBufferSize = streamBuffer
+	}
 	b.Proxy.DynamicUpstreams = upstreamOfVisit{}
 	if err := b.Proxy.Provision(ctx); err != nil {
 		return err
@@ -64,6 +67,11 @@ func (b *SessionBackend) provisionProxy(ctx caddy.Context) error {
 	b.app.shared.release = append(b.app.shared.release, b.Proxy.Cleanup)
 	return nil
 }
+
+// streamBuffer is how many bytes of a tunnel are copied at once, where the
+// configuration does not say. There are two buffers for each, and most tunnels are
+// idle most of the time.
+const streamBuffer = 8 << 10
 
 // upstreamOfVisit is a reverseproxy.UpstreamSource.
 type upstreamOfVisit struct{}

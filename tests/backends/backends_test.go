@@ -369,3 +369,32 @@ func TestBackendIsSlow(t *testing.T) {
 		t.Errorf("it was ready after %v", waited)
 	}
 }
+
+// Operators see what there is, and can end it.
+func TestBackendAdmin(t *testing.T) {
+	s := startBackends(t, "")
+	pid := ask(t, s, "/doc/b/who").PID
+	tunnel, _ := upgrade(t, s, "/doc/b/ws")
+	defer tunnel.Conn.Close()
+	admin := strings.TrimPrefix(s.Admin, "http://")
+	out := s.Command(t, "webtask", "backends", "--address", admin)
+	if !strings.Contains(out, "docs") || !strings.Contains(out, `"b"`) || !strings.Contains(out, "ready") || strings.Contains(out, "\x1b") {
+		t.Errorf("it prints\n%s", out)
+	}
+	metrics := s.AdminGet(t, "/metrics")
+	for _, line := range []string{
+		`caddy_session_backend_backends{service="docs",status="ready"} `, `caddy_session_backend_connections{service="docs"} 1`,
+		`caddy_session_backend_starts_total{result="ok",service="docs"} `,
+	} {
+		if !strings.Contains(metrics, line) {
+			t.Errorf("the metrics lack %s", line)
+		}
+	}
+	s.Command(t, "webtask", "backends", "stop", "docs", "--key", "b", "--address", admin)
+	if alive(pid) {
+		t.Error("it was stopped, and is alive")
+	}
+	if _, stderr, err := s.TryCommand("webtask", "backends", "stop", "others", "--address", admin); err == nil || !strings.Contains(stderr, "there is none called") {
+		t.Errorf("stopping what is not there: %v, %s", err, stderr)
+	}
+}

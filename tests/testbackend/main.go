@@ -4,8 +4,8 @@
 //	testbackend [never | exits | slow]
 //
 // A request that asks for an upgrade gets what it sends back; the last part of
-// another's path says what to do: events, wait, upload, crash, or else to tell who
-// answers.
+// another's path says what to do: events, wait, upload, crash, hello, or else to
+// tell who answers. The backend of the key "a" listens at $ALSO as well.
 package main
 
 import (
@@ -52,6 +52,13 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Println("serving", os.Getenv("SESSION_BACKEND_KEY"))
+	if also := os.Getenv("ALSO"); also != "" && os.Getenv("SESSION_BACKEND_KEY") == "a" {
+		second, err := net.Listen("unix", also)
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() { log.Fatal(http.Serve(second, http.HandlerFunc(serve))) }()
+	}
 	go func() {
 		log.Fatal(http.Serve(listener, http.HandlerFunc(serve)))
 	}()
@@ -81,6 +88,8 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	case "upload":
 		n, err := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n, err)
+	case "hello":
+		_, _ = io.WriteString(w, "hello")
 	case "crash":
 		os.Exit(1)
 	default:

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
+	"go.uber.org/zap"
 
 	"github.com/webtask-edge/caddy-webtask/caddymodule"
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
@@ -192,6 +193,10 @@ func (r *Driver) OpenDriver(host *caddymodule.BackendHost, grace time.Duration) 
 		return nil, err
 	}
 	spec.Grace = grace
+	if spec.User == nil {
+		host.Logger.Warn("session backends run as the server's own user, and can read what the server can: keys, certificates, the store; give them a user of their own with the option user of driver process",
+			zap.String("command", spec.Command))
+	}
 	part := host.Part("process", func() caddymodule.BackendPart {
 		return process.NewSupervisor(process.Options{Lock: host.Node.Lock, Logger: host.Logger})
 	})
