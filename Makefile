@@ -6,13 +6,16 @@ export GO TAGS
 
 .DEFAULT_GOAL := help
 
-.PHONY: run build xcaddy test bench faults attacks soak fuzz lint clean help
+.PHONY: run build logbook xcaddy test bench faults attacks soak fuzz lint clean help
 
 run: ## build, and serve Caddyfile.example on http://localhost:8080
 	@scripts/run.sh
 
 build: ## bin/caddy: Caddy's standard modules and ours
 	@CGO_ENABLED=0 $(GO) build -tags $(TAGS) -o bin/caddy ./cmd/caddy
+
+logbook: ## bin/logbook: the session backend of the example site
+	@CGO_ENABLED=0 $(GO) build -o bin/logbook ./examples/logbook
 
 xcaddy: ## bin/caddy-xcaddy: the same, through xcaddy and xcaddy.json
 	@$(GO) run ./cmd/xcaddy-build -config xcaddy.json -output bin/caddy-xcaddy

@@ -5,9 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export PORT=${PORT:-8080} API_PORT=${API_PORT:-8081}
+export LOGBOOKS=${LOGBOOKS:-${XDG_DATA_HOME:-$HOME/.local/share}/caddy/logbooks}
 
 echo "building bin/caddy (the first time takes a few minutes)"
-make --no-print-directory build
+make --no-print-directory build logbook
 
 # A new key of the example's API each time: it lives in the API's environment
 # and, encrypted, in the token.

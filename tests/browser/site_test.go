@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,7 +42,7 @@ func newSite(t *testing.T) *site {
 		root: harness.Root(t),
 		env: append(os.Environ(), "PORT="+port, "API_PORT="+strconv.Itoa(harness.Port(t)),
 			"CADDY_ADMIN=localhost:"+strconv.Itoa(harness.Port(t)),
-			"XDG_DATA_HOME="+filepath.Join(dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config")),
+			"LOGBOOKS="+filepath.Join(dir, "logbooks"), "XDG_DATA_HOME="+filepath.Join(dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config")),
 	}
 	t.Cleanup(func() { s.stop(t) })
 	return s
@@ -102,7 +103,13 @@ func openBrowser(t *testing.T) *browser {
 	limited, cancel := context.WithTimeout(window, 3*time.Minute)
 	t.Cleanup(cancel)
 
-	b := &browser{Context: limited}
+	return watch(t, limited)
+}
+
+// watch notes what goes wrong in a window.
+func watch(t *testing.T, window context.Context) *browser {
+	t.Helper()
+	b := &browser{Context: window}
 	err := chromedp.Listen(b, func(event any) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -121,6 +128,21 @@ func openBrowser(t *testing.T) *browser {
 		t.Fatal("starting chromium: ", err)
 	}
 	return b
+}
+
+// another opens another window of the same browser.
+func (b *browser) another(t *testing.T) *browser {
+	t.Helper()
+	window, cancel := chromedp.NewContext(b.Context)
+	t.Cleanup(cancel)
+	return watch(t, window)
+}
+
+// forget forgets problems that a text tells of.
+func (b *browser) forget(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.problems = slices.DeleteFunc(b.problems, func(problem string) bool { return strings.Contains(problem, text) })
 }
 
 func (b *browser) do(t *testing.T, what string, actions ...chromedp.Action[chromedp.Void]) {
@@ -152,6 +174,21 @@ func describe(details *runtime.ExceptionDetails) string {
 // says waits until an element's text contains a text.
 func says(selector, text string) chromedp.Action[chromedp.Void] {
 	return chromedp.Poll[chromedp.Void](`document.querySelector(` + strconv.Quote(selector) + `)?.textContent.includes(` + strconv.Quote(text) + `)`)
+}
+
+// writes changes the text of the logbook, as typing does.
+func writes(t *testing.T, b *browser, expression string) {
+	t.Helper()
+	ask[bool](t, b, `(() => {
+		const area = document.getElementById("logbook"), text = area.value;
+		area.value = `+expression+`;
+		return area.dispatchEvent(new Event("input"));
+	})()`)
+}
+
+// reads waits until the logbook has a text.
+func reads(text string) chromedp.Action[chromedp.Void] {
+	return chromedp.Poll[chromedp.Void](`document.getElementById("logbook").value === ` + strconv.Quote(text) + ` && !document.getElementById("logbook").disabled`)
 }
 
 // shot keeps a picture in the folder SCREENSHOTS, if that is set.
@@ -207,10 +244,28 @@ func TestSite(t *testing.T) {
 		t.Errorf("a card ends with %d px of nothing", slack)
 	}
 
-	b.do(t, "reloading", chromedp.Reload(), ready, says("#lit", "3"))
+	// Two write in the logbook at once.
+	b.do(t, "an empty logbook", reads(""), says("#logbook-state", "You are alone"))
+	other := b.another(t)
+	other.do(t, "opening the page again", chromedp.Navigate(s.url), ready, reads(""), says("#logbook-state", "2 are here"))
+	writes(t, b, `"Fog since noon. 🌫️"`)
+	other.do(t, "what the first wrote", reads("Fog since noon. 🌫️"))
+	for range 5 {
+		writes(t, b, `"<" + text`)
+		writes(t, other, `text + ">"`)
+	}
+	const both = "<<<<<Fog since noon. 🌫️>>>>>"
+	b.do(t, "what both wrote", reads(both), says("#logbook-state", "2 are here"))
+	other.do(t, "what both wrote", reads(both))
+	b.shot(t, "logbook")
+
+	b.do(t, "reloading", chromedp.Reload(), ready, says("#lit", "3"), reads(both))
 	s.stop(t)
+	writes(t, other, `text + " kept"`)
 	s.start(t)
 	b.do(t, "reloading after a restart of the server", chromedp.Reload(), ready, says("#lit", "3"))
+	b.do(t, "the logbook after a restart", reads(both+" kept"))
+	b.forget("/logbook/") // it tried to connect while the server was gone
 	b.do(t, "lighting the lamp again", chromedp.Click[chromedp.CSS]("#light"), says("#lit", "4"))
 	b.do(t, "the token's task after a restart", says("#report", "Wind south-west at 14 knots"))
 

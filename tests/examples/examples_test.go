@@ -72,8 +72,8 @@ func TestSiteShowsItsCaddyfile(t *testing.T) {
 	}
 	caddyfile := strings.ReplaceAll(read("Caddyfile.example"), "\n\t", "\n")
 	shown := regexp.MustCompile(`(?s)<code class="caddyfile">(.*?)</code>`).FindAllStringSubmatch(read("examples/site/index.html"), -1)
-	if len(shown) != 2 {
-		t.Fatalf("the page shows %d parts of the Caddyfile, want 2", len(shown))
+	if len(shown) != 3 {
+		t.Fatalf("the page shows %d parts of the Caddyfile, want 3", len(shown))
 	}
 	for _, part := range shown {
 		if !strings.Contains(caddyfile, html.UnescapeString(part[1])) {
