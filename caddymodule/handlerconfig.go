@@ -112,10 +112,14 @@ func (h *Handler) limits() *webtask.Limits { return &h.Limits }
 // may, and besides a leading @, which marks a site's own.
 var containerName = regexp.MustCompile(`^@?[A-Za-z0-9._~!$+=:*\[\]-]{1,127}$`)
 
+func errContainer(name string) error {
+	return fmt.Errorf("container: %q is no name of a container; write up to 127 letters, digits or -._~!$+=: and a leading @ at most", name)
+}
+
 // check reports what is wrong with the configuration by itself.
 func (h *Handler) check() error {
 	if h.Container != "" && !containerName.MatchString(h.Container) {
-		return fmt.Errorf("container: %q is no name of a container; write up to 127 letters, digits or -._~!$+=: and a leading @ at most", h.Container)
+		return errContainer(h.Container)
 	}
 	if h.Errors != "" && h.Errors != "pass" {
 		return fmt.Errorf("errors: %q is unknown; it can be pass, or left out", h.Errors)

@@ -170,9 +170,7 @@ func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at place) (place, 
 		if w.looking {
 			return at, nil
 		}
-		if err := handler.checkPlace(at); err != nil {
-			return at, handler.at(at, err)
-		}
+		return at, handler.bind(at)
 	case *caddyhttp.Subroute:
 		after, err := w.routes(handler.Routes, at)
 		if err == nil && handler.Errors != nil {

@@ -17,7 +17,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/webtask-edge/caddy-webtask/edge"
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
 func init() {
@@ -58,6 +60,12 @@ type SessionBackend struct {
 	// What tells one session from another. Placeholders of the request are
 	// replaced; a request whose key is empty gets 404. Required.
 	Key string `json:"key,omitempty"`
+
+	// The container whose sessions `{http.session.id}` in the key is about: with it
+	// each visitor's session, which the site's webtasks see as `ctx.session`, has a
+	// process. A visitor without a session gets one. Default: as for a webtask's
+	// route, `@` and the host of the site.
+	Container string `json:"container,omitempty"`
 
 	// What starts the processes: a module of the namespace `webtask.drivers`.
 	// Required.
@@ -111,10 +119,11 @@ type SessionBackend struct {
 	// balancing, health checks and circuit breaker.
 	Proxy *reverseproxy.Handler `json:"proxy,omitempty"`
 
-	app     *App
-	service *sharedService
-	driver  sessionbackend.Driver
-	logger  *zap.Logger
+	app       *App
+	container string // Container, or its default
+	service   *sharedService
+	driver    sessionbackend.Driver
+	logger    *zap.Logger
 }
 
 // defaultService is the name of a service that has none.
@@ -151,7 +160,7 @@ func (b *SessionBackend) provision(ctx caddy.Context, at place) error {
 	if b.Name == "" {
 		b.Name = defaultService
 	}
-	b.logger = ctx.Logger()
+	b.logger, b.container = ctx.Logger(), b.Container
 	if err := b.check(); err != nil {
 		return err
 	}
@@ -248,12 +257,17 @@ func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 		return caddyhttp.Error(http.StatusServiceUnavailable, errNotRunning)
 	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if err := b.checkOrigin(r); err != nil {
+		return caddyhttp.Error(http.StatusForbidden, err)
+	}
+	if strings.Contains(b.Key, sessionPlaceholder) {
+		if err := b.findVisitor(w, r, repl); err != nil {
+			return b.refuse(w, err)
+		}
+	}
 	key := repl.ReplaceAll(b.Key, "")
 	if key == "" {
 		return caddyhttp.Error(http.StatusNotFound, errors.New("the request has no key of a session backend"))
-	}
-	if err := b.checkOrigin(r); err != nil {
-		return caddyhttp.Error(http.StatusForbidden, err)
 	}
 	for attempt := 1; ; attempt++ {
 		backend, err := b.service.Acquire(r.Context(), key, callerOf(r))
@@ -267,6 +281,32 @@ func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 			return err
 		}
 	}
+}
+
+// sessionPlaceholder in a key is the public id of the visitor's session.
+const sessionPlaceholder = "{http.session.id}"
+
+// findVisitor makes the placeholder known.
+func (b *SessionBackend) findVisitor(w http.ResponseWriter, r *http.Request, repl *caddy.Replacer) error {
+	var info edge.RequestInfo
+	describeRequest(&info, r)
+	id, err := b.app.edge.Load().Visitor(w, r, b.container, info.Secure)
+	if err != nil {
+		return err
+	}
+	repl.Set("http.session.id", id)
+	return nil
+}
+
+// bind tells the handler where it stands.
+func (b *SessionBackend) bind(at place) error {
+	if err := b.checkPlace(at); err != nil {
+		return b.at(at, err)
+	}
+	if b.container == "" {
+		b.container = at.container()
+	}
+	return nil
 }
 
 // maxAttempts is how often a request is sent to a backend that turns out to be
@@ -340,6 +380,8 @@ func backendStatus(err error) (status int, message string) {
 		return http.StatusTooManyRequests, err.Error()
 	case errors.As(err, &full), errors.Is(err, sessionbackend.ErrClosed):
 		return http.StatusServiceUnavailable, err.Error()
+	case errors.Is(err, webtask.ErrStoreUnavailable), errors.Is(err, webtask.ErrSessionQuota):
+		return http.StatusServiceUnavailable, "no session can be had of the store"
 	case errors.As(err, &backoff):
 		return http.StatusServiceUnavailable, fmt.Sprintf("the session backend failed %d times in a row", backoff.Failures)
 	case errors.As(err, &start) && start.Timeout != 0:

@@ -28,6 +28,7 @@ func init() {
 //
 //	session_backend [<name>] [<matcher>] {
 //		key             <value>
+//		container       <name>
 //		driver          <type> …
 //		idle            <duration> | never
 //		lifetime        <duration>
@@ -146,6 +147,7 @@ const (
 // sessionBackendOptions are the options of the directive session_backend.
 var sessionBackendOptions = []option[*SessionBackend]{
 	{name: "key", syntax: "<value>", dflt: "required", parse: stringOption(func(b *SessionBackend) *string { return &b.Key })},
+	{name: "container", syntax: "<name>", dflt: "@ and the site's host", parse: stringOption(func(b *SessionBackend) *string { return &b.Container })},
 	{
 		name: "driver", syntax: "<type> …", dflt: "required",
 		parse: func(d *caddyfile.Dispenser, b *SessionBackend) error {
@@ -254,6 +256,9 @@ func numberOption[T any](unlimited string, field func(T) *int) func(*caddyfile.D
 func (b *SessionBackend) check() error {
 	if b.Key == "" {
 		return errors.New("key: is missing; it tells one session from another, as in `key {http.request.uri.path.1}`")
+	}
+	if b.Container != "" && !containerName.MatchString(b.Container) {
+		return errContainer(b.Container)
 	}
 	if b.DriverRaw == nil {
 		return errors.New("driver: is missing; it starts the processes, as in `driver process ./server --socket {backend.socket}`")

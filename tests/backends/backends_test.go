@@ -398,3 +398,54 @@ func TestBackendAdmin(t *testing.T) {
 		t.Errorf("stopping what is not there: %v, %s", err, stderr)
 	}
 }
+
+// With {http.session.id} a browser's session and its backend are one thing.
+func TestBackendOfSession(t *testing.T) {
+	harness.EachStore(t, func(t *testing.T, store harness.Store) {
+		caddyfile := strings.Replace(withBackend(t, testBackend(t)), "{path.1}", "{http.session.id}", 1)
+		caddyfile = strings.Replace(caddyfile, "respond \"no", `webtask /id {
+		code "async (ctx, cb) => { await ctx.session.set('a', 1); cb(null, ctx.session.id); }"
+	}
+	webtask /login {
+		code "async (ctx, cb) => { await ctx.session.regenerate(); cb(null, ctx.session.id); }"
+	}
+	respond "no`, 1)
+		s := harness.Start(t, harness.Config{Caddyfile: caddyfile, Store: store})
+		visit := func(c *harness.Client) (w who) {
+			t.Helper()
+			c.Get(t, s.URL+"/doc/who").Want(t, 200, "").JSON(t, &w)
+			return w
+		}
+		ann, ben := harness.NewClient(t), harness.NewClient(t)
+		first := visit(ann)
+		if cookies := ann.Cookies(t, s.URL); len(cookies) != 1 || cookies[0].Name != "webtask_session" || first.Key == cookies[0].Value {
+			t.Fatalf("the cookies are %v, the key is %q", cookies, first.Key)
+		}
+		if again := visit(ann); again.PID != first.PID {
+			t.Error("the second request reached another process")
+		}
+		if visit(ben).PID == first.PID {
+			t.Error("two visitors share a process")
+		}
+		if id := strings.Trim(ann.Get(t, s.URL+"/id").Want(t, 200, "").Body, `"`); id != first.Key {
+			t.Errorf("a webtask sees the session %s, the backend %s", id, first.Key)
+		}
+		// An old cookie leads nowhere.
+		old := ann.Cookies(t, s.URL)[0]
+		ann.Get(t, s.URL+"/login").Want(t, 200, "")
+		if visit(ann).PID == first.PID {
+			t.Error("after the login the visitor has the same process")
+		}
+		var thief who
+		harness.NewClient(t).Get(t, s.URL+"/doc/who", "Cookie: "+old.Name+"="+old.Value).Want(t, 200, "").JSON(t, &thief)
+		if thief.PID == first.PID {
+			t.Error("the cookie of before the login leads to the process")
+		}
+		// A tunnel begins a session as well.
+		tunnel, resp := upgrade(t, s, "/doc/ws")
+		defer tunnel.Conn.Close()
+		if resp.StatusCode != 101 || len(resp.Cookies()) != 1 {
+			t.Errorf("a tunnel got %s and the cookies %v", resp.Status, resp.Cookies())
+		}
+	})
+}
