@@ -83,13 +83,25 @@ func holdBackendHost(h *holdings) (*BackendHost, error) {
 // that name: a reload changes none of them.
 type sharedService struct {
 	*sessionbackend.Service
+	ended chan struct{} // closed when nothing is left of its backends
 }
+
+// lastServices has, by name, when the last service that was made has ended: one
+// that a configuration dropped may still be ending when another brings it back.
+var lastServices = struct {
+	sync.Mutex
+	ended map[string]chan struct{}
+}{ended: map[string]chan struct{}{}}
 
 func holdService(h *holdings, name string, host *BackendHost) (*sharedService, error) {
 	return hold(h, services, name, func() (*sharedService, error) {
+		lastServices.Lock()
+		defer lastServices.Unlock()
+		before, ended := lastServices.ended[name], make(chan struct{})
+		lastServices.ended[name] = ended
 		return &sharedService{sessionbackend.NewService(name, sessionbackend.ServiceOptions{
-			Fences: host.Node, Logger: host.Logger, Observer: metrics,
-		})}, nil
+			Fences: host.Node, After: before, Logger: host.Logger, Observer: metrics,
+		}), ended}, nil
 	})
 }
 
@@ -98,6 +110,7 @@ func holdService(h *holdings, name string, host *BackendHost) (*sharedService, e
 func (s *sharedService) Destruct() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	defer close(s.ended)
 	return s.Close(ctx)
 }
 

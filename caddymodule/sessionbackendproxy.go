@@ -121,7 +121,7 @@ func (t *verifiedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errNoVisit
 	}
 	removeVerified(r.Header)
-	if len(r.Trailer) > 0 {
+	if len(r.Trailer) > 0 && r.Body != nil {
 		removeVerified(r.Trailer)
 		r.Body = &verifiedBody{r.Body, r.Trailer}
 	}
@@ -136,6 +136,19 @@ func (t *verifiedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { v.sent.Store(true) }}
 	return t.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+}
+
+// RequiresContentLength implements reverseproxy.ContentLengthRequiredTransport for
+// the transport in it.
+func (t *verifiedTransport) RequiresContentLength() bool {
+	inner, ok := t.RoundTripper.(reverseproxy.ContentLengthRequiredTransport)
+	return ok && inner.RequiresContentLength()
+}
+
+// ProxyProtocolEnabled implements reverseproxy.ProxyProtocolTransport likewise.
+func (t *verifiedTransport) ProxyProtocolEnabled() bool {
+	inner, ok := t.RoundTripper.(reverseproxy.ProxyProtocolTransport)
+	return ok && inner.ProxyProtocolEnabled()
 }
 
 // path returns the URI as the client sent it.

@@ -167,6 +167,13 @@ func (b *Backend) run(config Config) outcome {
 
 // start takes a fencing token and starts the process.
 func (b *Backend) start(ctx context.Context, driver Driver) (Instance, error) {
+	if before := b.service.options.After; before != nil {
+		select {
+		case <-before:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 	fence, err := b.service.options.Fences.Next(ctx)
 	if err != nil {
 		return nil, err

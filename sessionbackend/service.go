@@ -30,7 +30,12 @@ type Service struct {
 
 // ServiceOptions are what a service keeps for ever. Fences is needed.
 type ServiceOptions struct {
-	Fences   Fences
+	Fences Fences
+
+	// After is closed when a service that had the name before has ended; no backend
+	// starts before. Nil: there was none.
+	After <-chan struct{}
+
 	Logger   *zap.Logger // default: none
 	Observer Observer    // default: none
 }
@@ -86,6 +91,8 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 	}
 	began := time.Now()
 	defer func() { s.options.Observer.RequestHeld(s.name, time.Since(began)) }()
+	ctx, timeout, cancel := s.patience(ctx)
+	defer cancel()
 	for {
 		b, leaving, err := s.claim(key, caller)
 		if err != nil {
@@ -96,7 +103,7 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 			case <-leaving:
 				continue
 			case <-ctx.Done():
-				return nil, context.Cause(ctx)
+				return nil, s.waited(ctx, timeout)
 			}
 		}
 		select {
@@ -110,9 +117,28 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 			return nil, b.failed
 		case <-ctx.Done():
 			b.Release()
-			return nil, context.Cause(ctx)
+			return nil, s.waited(ctx, timeout)
 		}
 	}
+}
+
+// patience bounds how long a request waits, should a predecessor not end or the
+// driver not answer: neither may be given up, for their backend may be alive.
+func (s *Service) patience(ctx context.Context) (limited context.Context, timeout time.Duration, cancel context.CancelFunc) {
+	s.mu.Lock()
+	timeout = s.config.StartTimeout
+	limit := timeout + s.config.StopGrace
+	s.mu.Unlock()
+	limited, cancel = context.WithTimeoutCause(ctx, limit, errNotReady)
+	return limited, timeout, cancel
+}
+
+// waited is the error of a request that waited until ctx ended.
+func (s *Service) waited(ctx context.Context, timeout time.Duration) error {
+	if cause := context.Cause(ctx); cause != errNotReady {
+		return cause
+	}
+	return &StartError{Service: s.name, Timeout: timeout}
 }
 
 // readyBackend counts a request to a backend that is ready.

@@ -19,6 +19,7 @@ import (
 type localDriver struct {
 	dir    string
 	mute   bool          // they never listen
+	stuck  chan struct{} // it does not answer before this is closed
 	fails  error         // they cannot be started
 	exit   *Exit         // they end at once
 	ending time.Duration // how long they take to end
@@ -46,6 +47,10 @@ func newLocalDriver(t *testing.T) *localDriver {
 
 // Start implements Driver.
 func (d *localDriver) Start(ctx context.Context, identity Identity) (Instance, error) {
+	if d.stuck != nil {
+		<-d.stuck
+		return nil, context.Cause(ctx)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fails != nil {
@@ -429,6 +434,48 @@ func TestCallerLeaves(t *testing.T) {
 		}
 		if n := s.List()[0].Connections; n != 0 {
 			t.Errorf("%d connections are left", n)
+		}
+	})
+}
+
+// TestStuck has a driver that does not answer: nobody waits for ever, and nobody is
+// started in its place.
+func TestStuck(t *testing.T) {
+	inBubble(t, Config{StartTimeout: 10 * time.Second, StopGrace: 5 * time.Second}, func(t *testing.T, s *Service, d *localDriver) {
+		d.stuck = make(chan struct{})
+		for range 3 {
+			began := time.Now()
+			var start *StartError
+			if _, err := s.Acquire(t.Context(), "a", Caller{}); !errors.As(err, &start) || start.Timeout != 10*time.Second {
+				t.Errorf("the error is %v", err)
+			}
+			if waited := time.Since(began); waited != 15*time.Second {
+				t.Errorf("the request waited %v", waited)
+			}
+		}
+		if n := d.starts(); n != 0 {
+			t.Errorf("%d were started", n)
+		}
+		close(d.stuck)
+	})
+}
+
+// TestAfter has a service whose predecessor has not ended yet.
+func TestAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, before := newLocalDriver(t), make(chan struct{})
+		s := NewService("docs", ServiceOptions{Fences: new(counter), After: before})
+		if err := s.Configure(Config{Driver: d}); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Second, func() { close(before) })
+		began := time.Now()
+		acquire(t, s, "a").Release()
+		if waited := time.Since(began); waited < time.Second || waited > 2*time.Second {
+			t.Errorf("the first request waited %v", waited)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }

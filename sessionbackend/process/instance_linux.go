@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -70,8 +71,10 @@ func (s *Spec) order(identity sessionbackend.Identity) *start {
 	if s.User != nil {
 		home = s.User.Home
 	}
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home}
-	for name, value := range s.Env {
+	all := map[string]string{"PATH": os.Getenv("PATH"), "HOME": home}
+	maps.Copy(all, s.Env)
+	env := make([]string, 0, len(all))
+	for name, value := range all {
 		env = append(env, name+"="+value)
 	}
 	return &start{

@@ -164,6 +164,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	s := newStage(t)
 	sp := spec(t, "socket")
+	sp.Env["PATH"] = "/opt/bin"
 	sp.Env["SETTING"] = "at {backend.socket} or {backend.port}"
 	sp.Limits = process.Limits{Files: 64, Memory: 1 << 30}
 	i := s.start(sp)
@@ -183,6 +184,10 @@ func TestEnvironment(t *testing.T) {
 		case "SESSION_BACKEND_FENCING_TOKEN":
 			if value != "42" {
 				t.Errorf("the token is %q", value)
+			}
+		case "PATH":
+			if value != "/opt/bin" {
+				t.Errorf("PATH is %q", value)
 			}
 		case "SETTING":
 			if !strings.HasPrefix(value, "at /") || strings.Contains(value, "{") {

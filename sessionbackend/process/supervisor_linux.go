@@ -109,7 +109,7 @@ func (s *Supervisor) launch(ctx context.Context) (*link, error) {
 	// It is in a session of its own: who interrupts the edge at a terminal does
 	// not mean the backends, which get their time to end.
 	command := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{argv0, string(text)}, Env: os.Environ(), Stderr: os.Stderr,
+		Path: "/proc/self/exe", Args: []string{argv0, string(text)}, Env: []string{"TMPDIR=" + os.TempDir()}, Stderr: os.Stderr,
 		ExtraFiles:  []*os.File{theirs, lock},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
