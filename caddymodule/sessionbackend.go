@@ -330,9 +330,7 @@ func endsNow(ctx context.Context, backend *sessionbackend.Backend) bool {
 // serve proxies a request to a backend, and releases that.
 func (b *SessionBackend) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit) error {
 	defer v.backend.Release()
-	v.repl.Set("http.session_backend.key", v.backend.Key)
-	v.repl.Set("http.session_backend.id", v.backend.ID)
-	v.repl.Set("http.session_backend.fence", v.backend.Fence)
+	v.repl.Map(v.placeholder)
 	caddyhttp.SetVar(r.Context(), visitVar, v)
 	return b.Proxy.ServeHTTP(w, r, next)
 }

@@ -8,7 +8,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -125,14 +124,14 @@ func (t *verifiedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		removeVerified(r.Trailer)
 		r.Body = &verifiedBody{r.Body, r.Trailer}
 	}
-	set := func(name, value string) { r.Header[name] = []string{value} }
-	set("X-Verified-Key", v.backend.Key)
-	set("X-Verified-Backend", v.backend.ID)
-	set("X-Verified-Fence", strconv.FormatInt(v.backend.Fence, 10))
-	set("X-Verified-Path", v.path())
-	set("X-Verified-User-Data", "{}")
-	if user, ok := v.repl.GetString("http.auth.user.id"); ok && httpguts.ValidHeaderFieldValue(user) {
-		set("X-Verified-Username", user)
+	// All values in one piece of memory: this is for every request.
+	values := [...]string{v.backend.Key, v.backend.ID, v.backend.FenceText(), v.path(), "{}", ""}
+	for n, name := range [...]string{"X-Verified-Key", "X-Verified-Backend", "X-Verified-Fence", "X-Verified-Path", "X-Verified-User-Data"} {
+		r.Header[name] = values[n : n+1 : n+1]
+	}
+	if user, ok := v.repl.GetString("http.auth.user.id"); ok && user != "" && httpguts.ValidHeaderFieldValue(user) {
+		values[5] = user
+		r.Header["X-Verified-Username"] = values[5:]
 	}
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { v.sent.Store(true) }}
 	return t.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
@@ -149,6 +148,19 @@ func (t *verifiedTransport) RequiresContentLength() bool {
 func (t *verifiedTransport) ProxyProtocolEnabled() bool {
 	inner, ok := t.RoundTripper.(reverseproxy.ProxyProtocolTransport)
 	return ok && inner.ProxyProtocolEnabled()
+}
+
+// placeholder returns those that the directive publishes.
+func (v *visit) placeholder(key string) (any, bool) {
+	switch key {
+	case "http.session_backend.key":
+		return v.backend.Key, true
+	case "http.session_backend.id":
+		return v.backend.ID, true
+	case "http.session_backend.fence":
+		return v.backend.FenceText(), true
+	}
+	return nil, false
 }
 
 // path returns the URI as the client sent it.

@@ -3,6 +3,7 @@ package sessionbackend
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -14,13 +15,14 @@ import (
 type Backend struct {
 	Identity
 
-	service *Service
-	since   time.Time
-	address Address       // set before ready is closed
-	ready   chan struct{} // closed when it is
-	gone    chan struct{} // closed when nothing of it is left
-	failed  error         // set before gone is closed: why it was never ready
-	poke    chan struct{} // something has changed that its goroutine should look at
+	service   *Service
+	since     time.Time
+	fenceText string        // set with Fence
+	address   Address       // set before ready is closed
+	ready     chan struct{} // closed when it is
+	gone      chan struct{} // closed when nothing of it is left
+	failed    error         // set before gone is closed: why it was never ready
+	poke      chan struct{} // something has changed that its goroutine should look at
 
 	// Guarded by the service's mutex. Whether a request comes in and whether the
 	// backend is ended are decided under one lock.
@@ -51,6 +53,9 @@ func newBackend(s *Service, identity Identity) *Backend {
 	b.advance(Event{Status: Scheduled})
 	return b
 }
+
+// FenceText returns the fencing token in decimal digits.
+func (b *Backend) FenceText() string { return b.fenceText }
 
 // Address returns where the backend listens.
 func (b *Backend) Address() Address { return b.address }
@@ -179,7 +184,7 @@ func (b *Backend) start(ctx context.Context, driver Driver) (Instance, error) {
 		return nil, err
 	}
 	b.service.mu.Lock()
-	b.Fence = fence
+	b.Fence, b.fenceText = fence, strconv.FormatInt(fence, 10)
 	b.service.mu.Unlock()
 	return driver.Start(ctx, b.Identity)
 }
