@@ -42,7 +42,8 @@ type call struct {
 	answered bool // the head, or a failure, came
 	ended    bool
 	doneSent bool          // by the worker: nothing goes on there but perhaps the body
-	bodyOver bool          // of the response
+	bodySent bool          // of the response: its end came
+	bodyOver bool          // and was read, or it broke, or was closed
 	streamBy time.Time     // until when the body of the response may come; zero: for ever
 	endBy    time.Time     // after the head and its body: until when it may go on; zero: not yet
 	late     time.Time     // the watch's: when it was found to go on after that
@@ -245,6 +246,7 @@ func (c *call) stream(f frame) error {
 	var out *outbound
 	if number == 0 {
 		c.mu.Lock()
+		c.bodySent = c.bodySent || f.kind == kindEnd
 		if f.kind == kindCredit && c.body == nil && !c.ended && hasBody(c.req) {
 			c.startBody()
 		}

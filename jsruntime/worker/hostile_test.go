@@ -35,7 +35,8 @@ type liar struct {
 
 	host   jsruntime.Host
 	limits webtask.Limits
-	unread atomic.Bool // bodies of responses are not read before the end
+	slow   chan struct{} // bodies of responses are not read before it is closed; nil: at once
+	unread atomic.Bool   // bodies of responses are not read before the end
 }
 
 type liarProcess struct {
@@ -120,6 +121,9 @@ func (w *liar) ask(ctx context.Context, body io.Reader) (number uint32, outcome 
 		if err == nil && resp.Body != nil {
 			if w.unread.Load() {
 				<-w.link.gone
+			}
+			if w.slow != nil {
+				<-w.slow
 			}
 			_, err = io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
@@ -361,6 +365,28 @@ func TestStreamBeyondItsLimit(t *testing.T) {
 		t.Errorf("the response broke with %v", err)
 	}
 	<-w.link.gone
+}
+
+// TestSlowReader has a client that takes its time with a body which the worker has
+// sent whole: that is not the worker's fault.
+func TestSlowReader(t *testing.T) {
+	w := newLiar(t, Options{Grace: 20 * time.Millisecond})
+	w.limits = webtask.Limits{Timeout: time.Hour, StreamTimeout: 20 * time.Millisecond}
+	w.slow = make(chan struct{})
+	number, outcome := w.ask(t.Context(), nil)
+	w.say(kindResponse, number, putResponse(nil, &jsruntime.Response{Status: 200, BodyLength: -1}, 0, responseStream))
+	w.say(kindData, number, append(wire.PutUint(nil, 0), "all of it"...))
+	w.say(kindEnd, number, wire.PutUint(nil, 0))
+	<-time.After(200 * time.Millisecond) // many times its limit and grace
+	close(w.slow)
+	if err := <-outcome; err != nil {
+		t.Errorf("the response broke with %v", err)
+	}
+	select {
+	case <-w.link.gone:
+		t.Error("the worker was killed for it")
+	default:
+	}
 }
 
 // waiting is a Host whose calls end with their request.

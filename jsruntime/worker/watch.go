@@ -115,7 +115,8 @@ func (c *call) over(now time.Time) bool {
 	case !c.endBy.IsZero():
 		return now.After(c.endBy)
 	default:
-		return !c.streamBy.IsZero() && now.After(c.streamBy)
+		// What is all here already, and not read yet, is not the worker's matter.
+		return !c.streamBy.IsZero() && !c.bodySent && !c.doneSent && now.After(c.streamBy)
 	}
 }
 
