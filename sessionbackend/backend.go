@@ -103,16 +103,21 @@ type outcome struct {
 	order
 	exit    Exit
 	started bool          // there was a process
+	opened  bool          // it was ready
+	waiting bool          // it was to start when others had gone, and they did not
 	timeout time.Duration // it was not ready within this
 	err     error         // why it could not be started
 }
 
 // failed reports whether it ended for a fault of its own.
 func (o *outcome) failed() bool {
+	if o.waiting {
+		return false
+	}
 	if !o.started || o.timeout != 0 {
 		return o.err != nil || o.timeout != 0
 	}
-	return o.reason == "" && !o.exit.Clean()
+	return o.reason == "" && (!o.opened || !o.exit.Clean())
 }
 
 // cause returns the end as the error of a start.
@@ -130,9 +135,12 @@ func (o *outcome) cause(service string) error {
 // live is the backend's goroutine.
 func (b *Backend) live(config Config) {
 	end := b.run(config)
-	if b.opened.IsZero() {
-		b.failed = end.cause(b.service.name)
-		b.service.options.Observer.BackendStarted(b.service.name, time.Since(b.since), b.failed)
+	if end.opened = !b.opened.IsZero(); !end.opened {
+		cause := end.cause(b.service.name)
+		b.service.options.Observer.BackendStarted(b.service.name, time.Since(b.since), cause)
+		if end.reason != External {
+			b.failed = cause
+		}
 	}
 	b.log(&end)
 	b.service.bury(b, end)
@@ -150,7 +158,7 @@ func (b *Backend) run(config Config) outcome {
 		b.close()
 		end := outcome{order: order{InternalError, Hard}, err: err}
 		if context.Cause(ctx) == errNotReady {
-			end = outcome{order: order{StartupTimeout, Hard}, timeout: config.StartTimeout}
+			end = outcome{order: order{StartupTimeout, Hard}, timeout: config.StartTimeout, err: err, waiting: b.fenceText == ""}
 		}
 		return end
 	}
@@ -298,7 +306,7 @@ func (b *Backend) log(end *outcome) {
 	}
 	logger := b.service.options.Logger
 	switch {
-	case end.err != nil:
+	case end.err != nil && (end.timeout == 0 || end.waiting):
 		logger.Error("a session backend could not be started", append(fields, zap.Error(end.err))...)
 	case end.timeout != 0:
 		logger.Error(fmt.Sprintf("a session backend was not ready within %v; it has to accept connections at SOCKET or PORT, or start_timeout has to be longer", end.timeout),

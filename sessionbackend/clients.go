@@ -16,18 +16,27 @@ func (c *clients) configure(limit int) { c.limit = limit }
 
 // allow counts a start, or returns a *ClientError.
 func (c *clients) allow(service string, client netip.Addr) error {
-	if c.limit < 0 || !client.IsValid() {
+	err := c.check(service, client)
+	if err == nil && c.counts(client) {
+		c.starts[networkOf(client)]++
+	}
+	return err
+}
+
+func (c *clients) counts(client netip.Addr) bool { return c.limit >= 0 && client.IsValid() }
+
+// check returns a *ClientError for a client that has started as many as it may.
+func (c *clients) check(service string, client netip.Addr) error {
+	if !c.counts(client) {
 		return nil
 	}
 	now := time.Now()
 	if now.Sub(c.began) >= time.Minute || c.starts == nil {
 		c.began, c.starts = now, make(map[netip.Prefix]int)
 	}
-	network := networkOf(client)
-	if c.starts[network] >= c.limit {
+	if c.starts[networkOf(client)] >= c.limit {
 		return &ClientError{Service: service, ClientStarts: c.limit, After: time.Minute - now.Sub(c.began)}
 	}
-	c.starts[network]++
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -116,7 +117,7 @@ func (r Readiness) answers(ctx context.Context, address Address) bool {
 	if r.Kind != ReadyHTTP {
 		conn, err := dial(ctx, "", "")
 		if err != nil {
-			return false
+			return errors.Is(err, syscall.EAGAIN) // it listens, and has much to do
 		}
 		_ = conn.Close() // nothing was sent
 		return true

@@ -61,6 +61,20 @@ func (nobody) RequestHeld(string, time.Duration)           {}
 // Name returns the name of the service.
 func (s *Service) Name() string { return s.name }
 
+// StopGrace returns how long a backend may take to end.
+func (s *Service) StopGrace() time.Duration { return s.grace() }
+
+// Gone returns a channel that is closed when nothing is left of any backend. It is
+// for a service that has been closed.
+func (s *Service) Gone() <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		s.owned.Wait()
+		close(gone)
+	}()
+	return gone
+}
+
 // Configure says how to treat backends from now on. Those that are there stay:
 // what concerns their start holds for the next ones only.
 func (s *Service) Configure(config Config) error {
@@ -114,12 +128,28 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 			b.Release() // it ended at once; so may the next, and then claim says so
 		case <-b.gone:
 			b.Release()
-			return nil, b.failed
+			if b.failed != nil {
+				return nil, b.failed
+			} // else it was ready, or was ended by others; so may the next be, and then claim says so
 		case <-ctx.Done():
 			b.Release()
 			return nil, s.waited(ctx, timeout)
 		}
 	}
+}
+
+// Check returns the error that a request of a caller would get which needs a
+// backend of a new key: *FullError, *ClientError or ErrClosed.
+func (s *Service) Check(caller Caller) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if len(s.backends) >= s.config.MaxBackends && !s.config.Evict {
+		return &FullError{Service: s.name, MaxBackends: s.config.MaxBackends}
+	}
+	return s.clients.check(s.name, caller.Client)
 }
 
 // patience bounds how long a request waits, should a predecessor not end or the
@@ -276,15 +306,15 @@ func (s *Service) Drain() {
 	}
 }
 
+// killTime is how long a backend may take to be gone that is killed.
+const killTime = 10 * time.Second
+
 // Close drains the service, and waits until nothing is left of any backend.
-// When ctx ends, it kills those that are left.
+// When ctx ends, it kills those that are left. It gives up on a driver that does
+// not answer.
 func (s *Service) Close(ctx context.Context) error {
 	s.Drain()
-	gone := make(chan struct{})
-	go func() {
-		s.owned.Wait()
-		close(gone)
-	}()
+	gone := s.Gone()
 	select {
 	case <-gone:
 		return nil
@@ -294,7 +324,11 @@ func (s *Service) Close(ctx context.Context) error {
 	for _, info := range left {
 		s.Terminate(info.Key, Hard)
 	}
-	<-gone
+	select {
+	case <-gone:
+	case <-time.After(killTime):
+		return fmt.Errorf("closing the session backends of service %s: %d cannot be killed", s.name, len(left))
+	}
 	if len(left) == 0 {
 		return nil
 	}

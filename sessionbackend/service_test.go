@@ -493,6 +493,9 @@ func TestTerminate(t *testing.T) {
 				outcome <- err
 			}()
 			after(time.Second)
+			d.mu.Lock()
+			d.mute = false // the next one
+			d.mu.Unlock()
 			gone := s.Terminate("a", Soft)
 			after(time.Second)
 			if got := s.List()[0].Status; got != Terminating {
@@ -505,14 +508,37 @@ func TestTerminate(t *testing.T) {
 			default:
 				t.Error("asked hard, it is there still")
 			}
-			if err := <-outcome; (err != nil) != waiting {
+			// A request that waited gets the next one.
+			if err := <-outcome; err != nil {
 				t.Errorf("the request ended with %v", err)
 			}
-			if s.Terminate("a", Soft) != nil {
-				t.Error("there is another one")
+			if n := d.starts(); waiting != (n == 2) {
+				t.Errorf("there were %d", n)
 			}
 		})
 	}
+}
+
+// TestReadyAndGone has backends that accept a connection and end: whoever waited is
+// told, or gets one that is there.
+func TestReadyAndGone(t *testing.T) {
+	inBubble(t, Config{ClientStarts: -1}, func(t *testing.T, s *Service, d *localDriver) {
+		d.exit = &Exit{Code: 1}
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				for range 20 {
+					if b, err := s.Acquire(t.Context(), "a", Caller{}); err == nil {
+						b.Release() // panics if it is nil
+					}
+					s.mu.Lock()
+					s.failures.forget("a")
+					s.mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+	})
 }
 
 func TestClose(t *testing.T) {
@@ -561,7 +587,7 @@ func TestHistory(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	long := string(make([]byte, maxKey))
-	for _, key := range []string{"", "a\x00b", "a\nb", "\xff", long + "x"} {
+	for _, key := range []string{"", " a", "a ", "a\x00b", "a\nb", "\xff", long + "x"} {
 		if CheckKey(key) == nil {
 			t.Errorf("the key %.20q is no key", key)
 		}

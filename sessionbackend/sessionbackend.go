@@ -193,6 +193,8 @@ func CheckKey(key string) error {
 		return &KeyError{"is no UTF-8"}
 	case strings.ContainsFunc(key, unicode.IsControl):
 		return &KeyError{"has a control character in it"}
+	case strings.Trim(key, " ") != key:
+		return &KeyError{"begins or ends with a space"} // which headers lose
 	}
 	return nil
 }
