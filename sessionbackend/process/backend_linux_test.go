@@ -36,6 +36,7 @@ type facts struct {
 	Descriptors       []string
 	OpenAtStart       int
 	NoNewPrivs        bool
+	Ignored           string // mask of signals
 	Core, Files, Data uint64
 }
 
@@ -151,6 +152,9 @@ func serve(network, address string, open int) {
 		privs, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 		f.NoNewPrivs = privs == 1
 		f.Core, f.Files, f.Data = limitOf(unix.RLIMIT_CORE), limitOf(unix.RLIMIT_NOFILE), limitOf(unix.RLIMIT_DATA)
+		status, _ := os.ReadFile("/proc/self/status")
+		_, rest, _ := strings.Cut(string(status), "SigIgn:")
+		f.Ignored = strings.Fields(rest)[0]
 		all, _ := filepath.Glob("/proc/self/fd/*")
 		for _, fd := range all {
 			link, _ := os.Readlink(fd)

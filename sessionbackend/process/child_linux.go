@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -57,15 +58,11 @@ func supervise(s settings) error {
 		return err
 	}
 	sweep(s.Node)
-	dir, err := os.MkdirTemp("", "webtask-backends-")
+	dir, release, err := makeDir(s.Node)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	// Each backend's own directory in it is closed to others.
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // backends of other users go through it
-		return err
-	}
+	defer release()
 	socket := os.NewFile(linkFD, "link to the edge")
 	p := &parent{
 		settings: s, dir: dir, out: newOutbox(socket), forks: make(chan *fork), born: make(chan struct{}, 1),
@@ -88,6 +85,36 @@ func supervise(s settings) error {
 	return nil
 }
 
+// makeDir makes the directory of the sockets, and removes those that supervisor
+// processes before this one have left.
+func makeDir(node string) (dir string, release func(), err error) {
+	prefix := "webtask-backends-" + node + "-"
+	old, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*")) // fails for a bad pattern only
+	for _, left := range old {
+		_ = os.RemoveAll(left) // it may be somebody else's
+	}
+	if dir, err = os.MkdirTemp("", prefix); err != nil {
+		return "", nil, err
+	}
+	// Each backend's own directory in it is closed to others.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // backends of other users go through it
+		return "", nil, err
+	}
+	// Who cleans up old temporary files (tmpfiles.d(5)) leaves locked directories
+	// alone.
+	held, err := os.Open(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := unix.Flock(int(held.Fd()), unix.LOCK_SH); err != nil {
+		return "", nil, err
+	}
+	return dir, func() {
+		_ = os.RemoveAll(dir)
+		_ = held.Close() // nothing was written
+	}, nil
+}
+
 // flushTimeout is how long the last reports may take to be read by an edge that
 // waits for the end of this process.
 const flushTimeout = time.Second
@@ -95,8 +122,14 @@ const flushTimeout = time.Second
 // settle makes this process fit to be the parent of backends.
 func settle() error {
 	// systemd, for one, tells all processes of a service to end. Backends are
-	// ended when the edge is gone, with the time that they need.
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
+	// ended when the edge is gone, with the time that they need. The signals are
+	// caught, not ignored: what a process ignores, its children do as well.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
+	go func() {
+		for range caught { // and nothing is done about it
+		}
+	}()
 	// What a backend leaves behind becomes a child of this process.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("becoming a subreaper: %w", err)

@@ -79,10 +79,12 @@ func (s *Spec) order(identity sessionbackend.Identity) *start {
 	}
 	return &start{
 		Command: s.Command, Args: s.Args, Dir: s.Dir, User: s.User, Limits: s.Limits, Grace: cmp.Or(s.Grace, sessionbackend.DefaultStopGrace),
-		Env: append(env,
-			ownPrefix+"BACKEND_ID="+identity.ID,
-			ownPrefix+"BACKEND_KEY="+identity.Key,
-			fmt.Sprintf("%sBACKEND_FENCING_TOKEN=%d", ownPrefix, identity.Fence)),
+		Env: env,
+		About: []string{
+			ownPrefix + "BACKEND_ID=" + identity.ID,
+			ownPrefix + "BACKEND_KEY=" + identity.Key,
+			fmt.Sprintf("%sBACKEND_FENCING_TOKEN=%d", ownPrefix, identity.Fence),
+		},
 	}
 }
 

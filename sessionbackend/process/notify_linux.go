@@ -29,16 +29,18 @@ func listenNotices(path string, user *User) (*os.File, error) {
 	return socket, nil
 }
 
-// listen reads notices until the socket is closed.
+// listen reads notices until the socket is closed. Only the first that says so
+// counts.
 func (c *child) listen(ready func()) {
 	notice := make([]byte, 4096)
-	for {
+	for said := false; ; {
 		n, err := c.notice.Read(notice)
 		if err != nil {
 			return
 		}
 		for line := range bytes.Lines(notice[:n]) {
-			if string(bytes.TrimSpace(line)) == "READY=1" {
+			if !said && string(bytes.TrimSpace(line)) == "READY=1" {
+				said = true
 				ready()
 			}
 		}

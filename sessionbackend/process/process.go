@@ -56,6 +56,10 @@ type Spec struct {
 	Dir     string            // where it runs; default: that of the edge
 	Env     map[string]string // what it gets besides
 
+	// Listen is where it listens, ListenSocket or ListenPort; default: the port if
+	// that is what an argument or variable tells it, else the socket.
+	Listen string
+
 	// User is who it runs as; default: the user of the edge. Another one takes an
 	// edge that runs as root.
 	User *User
@@ -107,6 +111,9 @@ func (s *Spec) Check() error {
 			return fmt.Errorf("driver process: dir: %s is no directory", s.Dir)
 		}
 	}
+	if s.Listen != "" && s.Listen != ListenSocket && s.Listen != ListenPort {
+		return fmt.Errorf("driver process: listen: %q is unknown; it is socket or port", s.Listen)
+	}
 	for name, value := range s.Env {
 		if err := checkEnv(name, value); err != nil {
 			return err
@@ -154,17 +161,18 @@ const (
 	portPlaceholder   = "{backend.port}"
 )
 
-// addresses returns where a backend may listen: where it is told to, or if it is
-// told nothing, where it likes.
+// Where a backend listens.
+const (
+	ListenSocket = "socket"
+	ListenPort   = "port"
+)
+
+// addresses returns where a backend listens. It is one place: a port that is not
+// used by the backend may be used by any other process.
 func (s *Spec) addresses(socket string, port int) []sessionbackend.Address {
-	unix := sessionbackend.Address{Network: "unix", Address: socket}
-	tcp := sessionbackend.Address{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", port)}
-	switch onSocket, onPort := s.uses(socketPlaceholder), s.uses(portPlaceholder); {
-	case onSocket && !onPort:
-		return []sessionbackend.Address{unix}
-	case onPort && !onSocket:
-		return []sessionbackend.Address{tcp}
-	default:
-		return []sessionbackend.Address{unix, tcp}
+	onPort := s.Listen == ListenPort || s.Listen == "" && s.uses(portPlaceholder) && !s.uses(socketPlaceholder)
+	if onPort {
+		return []sessionbackend.Address{{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", port)}}
 	}
+	return []sessionbackend.Address{{Network: "unix", Address: socket}}
 }

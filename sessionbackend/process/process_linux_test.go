@@ -74,7 +74,7 @@ func (s *stage) tryStart(spec process.Spec) (sessionbackend.Instance, error) {
 		return nil, err
 	}
 	s.n++
-	return driver.Start(s.Context(), sessionbackend.Identity{Service: "docs", Key: "../a key", ID: fmt.Sprint("backend", s.n), Fence: 42})
+	return driver.Start(s.Context(), sessionbackend.Identity{Service: "docs", Key: "../a key {backend.port}", ID: fmt.Sprint("backend", s.n), Fence: 42})
 }
 
 // get asks a backend, as soon as it listens.
@@ -119,6 +119,11 @@ func (s *stage) ended(i sessionbackend.Instance) sessionbackend.Exit {
 	}
 }
 
+func gone(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
+}
+
 // alive reports whether a process runs; one that nobody has waited for yet does
 // not.
 func alive(pid int) bool {
@@ -139,7 +144,11 @@ func pidOf(t *testing.T, text string) int {
 func TestListens(t *testing.T) {
 	s := newStage(t)
 	for _, args := range [][]string{{"socket"}, {"port"}, {"at", "unix", "{backend.socket}"}, {"at", "tcp", "127.0.0.1:{backend.port}"}} {
-		i := s.start(spec(t, args...))
+		sp := spec(t, args...)
+		if args[0] == "port" {
+			sp.Listen = process.ListenPort
+		}
+		i := s.start(sp)
 		if got := s.get(i, "/pid"); got == "" {
 			t.Errorf("%v: no answer", args)
 		}
@@ -178,7 +187,7 @@ func TestEnvironment(t *testing.T) {
 		names[name] = true
 		switch name {
 		case "SESSION_BACKEND_KEY":
-			if value != "../a key" {
+			if value != "../a key {backend.port}" {
 				t.Errorf("the key is %q", value)
 			}
 		case "SESSION_BACKEND_FENCING_TOKEN":
@@ -206,6 +215,9 @@ func TestEnvironment(t *testing.T) {
 	}
 	if got.OpenAtStart != 3 {
 		t.Errorf("it was started with %d descriptors: %v", got.OpenAtStart, got.Descriptors)
+	}
+	if got.Ignored != "0000000000000000" {
+		t.Errorf("it ignores the signals %s", got.Ignored)
 	}
 	if got.Session != got.PID || !got.NoNewPrivs || got.Core != 0 || got.Files != 64 || got.Data != 1<<30 {
 		t.Errorf("it is %+v", got)
@@ -274,24 +286,30 @@ func TestNotify(t *testing.T) {
 func TestEnds(t *testing.T) {
 	s := newStage(t)
 	for name, c := range map[string]struct {
-		args  []string
-		want  string
-		stop  time.Duration // 0: it ends by itself
-		ready bool
+		args    []string
+		command string
+		want    string
+		stop    time.Duration // 0: it ends by itself
+		ready   bool
 	}{
 		"well":          {args: []string{"exit", "0"}, want: "exited with status 0"},
 		"with an error": {args: []string{"exit", "3"}, want: "exited with status 3"},
 		"by a signal":   {args: []string{"signal"}, want: "killed by SIGKILL"},
 		"asked":         {args: []string{"socket"}, want: "exited with status 0", stop: time.Minute, ready: true},
 		"stubborn":      {args: []string{"stubborn"}, want: "killed by SIGKILL", stop: 50 * time.Millisecond, ready: true},
+		"no handler":    {command: "/bin/sleep", args: []string{"1000"}, want: "killed by SIGTERM", stop: time.Minute},
 		"stopped":       {args: []string{"frozen"}, want: "killed by SIGKILL", stop: 50 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			i := s.start(spec(t, c.args...))
+			sp := spec(t, c.args...)
+			if c.command != "" {
+				sp.Command = c.command
+			}
+			i := s.start(sp)
 			switch {
 			case c.ready:
 				s.get(i, "/pid")
-			case c.stop != 0:
+			case c.stop != 0 && c.command == "":
 				<-i.Notified()
 			}
 			if c.stop != 0 {
@@ -380,6 +398,9 @@ func TestSupervisorDies(t *testing.T) {
 			t.Errorf("%s is alive", what)
 		}
 	}
+	if old := filepath.Dir(filepath.Dir(i.Addresses()[0].Address)); !gone(old) {
+		t.Errorf("%s is left", old)
+	}
 	next := s.start(spec(t, "socket"))
 	if pidOf(t, s.get(next, "/parent")) == parent {
 		t.Error("it has the same parent")
@@ -400,6 +421,16 @@ func TestOutput(t *testing.T) {
 	}
 }
 
+// TestLimitsThatCannotBeSet wants the reason, and no process without them.
+func TestLimitsThatCannotBeSet(t *testing.T) {
+	s := newStage(t)
+	sp := spec(t, "socket")
+	sp.Limits.Files = 1 << 40
+	if _, err := s.tryStart(sp); err == nil || !strings.Contains(err.Error(), "limits of the backend cannot be set") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestCannotStart(t *testing.T) {
 	s := newStage(t)
 	text := filepath.Join(t.TempDir(), "text")
@@ -415,6 +446,7 @@ func TestCannotStart(t *testing.T) {
 		"a directory":     {func(s *process.Spec) { s.Command = "/tmp" }, "no program"},
 		"no program":      {func(s *process.Spec) { s.Command = text }, "exec format error"},
 		"no directory":    {func(s *process.Spec) { s.Dir = "/nonexistent" }, "dir"},
+		"listens":         {func(s *process.Spec) { s.Listen = "nowhere" }, "it is socket or port"},
 		"own variable":    {func(s *process.Spec) { s.Env["SESSION_BACKEND_KEY"] = "x" }, "leave it out"},
 		"no variable":     {func(s *process.Spec) { s.Env["A=B"] = "x" }, "no name"},
 		"NUL":             {func(s *process.Spec) { s.Env["A"] = "\x00" }, "NUL"},

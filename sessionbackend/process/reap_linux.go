@@ -64,10 +64,19 @@ func (p *parent) finish(c *child, end *exit) {
 	p.killTree(c)
 	end.Output = c.output.close()
 	p.discard(c)
-	p.out.put(&report{ID: c.id, Exit: end})
+	c.mu.Lock()
+	failure := c.failure
+	c.mu.Unlock()
+	if failure != nil {
+		p.out.put(&report{ID: c.id, Failed: failure.Error()})
+	} else {
+		p.out.put(&report{ID: c.id, Exit: end})
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.byPID, c.pid)
+	if p.byPID[c.pid] == c { // and not another that has its number now
+		delete(p.byPID, c.pid)
+	}
 	delete(p.byID, c.id)
 	p.emptied()
 }
@@ -81,8 +90,12 @@ const (
 // returns when nothing is. That may be never, for processes that the kernel
 // cannot end: their key then gets no successor.
 func (p *parent) killTree(c *child) {
+	// The number of a group is nobody else's while the group has members, and may
+	// be as soon as it has none.
+	group := true
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		left := syscall.Kill(-c.pid, syscall.SIGKILL) == nil
+		group = group && syscall.Kill(-c.pid, syscall.SIGKILL) == nil
+		left := group
 		for _, pid := range p.strays(c) {
 			left = true
 			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended

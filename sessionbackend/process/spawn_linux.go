@@ -27,9 +27,10 @@ type child struct {
 	trapped chan struct{} // it stands before its first instruction
 	exited  chan struct{} // closed when the process has ended
 
-	mu     sync.Mutex
-	ended  bool        // signals would reach whoever has its number next
-	killer *time.Timer // of stop
+	mu      sync.Mutex
+	failure error       // why it was killed before it began
+	ended   bool        // signals would reach whoever has its number next
+	killer  *time.Timer // of stop
 }
 
 // fork is a child that is to be forked.
@@ -43,7 +44,9 @@ type fork struct {
 // start starts a backend and reports how that went.
 func (p *parent) start(id string, o *start) {
 	c := &child{id: id, order: o, dir: filepath.Join(p.dir, id), trapped: make(chan struct{}, 1), exited: make(chan struct{})}
-	if err := p.launch(c); err != nil {
+	if err := p.launch(c); err == errLimits {
+		return // its end says why
+	} else if err != nil {
 		p.discard(c)
 		p.out.put(&report{ID: id, Failed: err.Error()})
 	}
@@ -97,7 +100,7 @@ func (p *parent) launch(c *child) error {
 		argv:  append([]string{c.order.Command}, replaced(fill, c.order.Args)...),
 		attr: &syscall.ProcAttr{
 			Dir: c.order.Dir,
-			Env: append(replaced(fill, c.order.Env),
+			Env: append(append(replaced(fill, c.order.Env), c.order.About...),
 				"SOCKET="+socket, "PORT="+strconv.Itoa(c.port), "NOTIFY_SOCKET="+filepath.Join(c.dir, "notify"), nodeName+"="+p.settings.Node),
 			Files: []uintptr{null.Fd(), mouth.Fd(), mouth.Fd()},
 			Sys:   c.order.attributes(),
@@ -105,7 +108,12 @@ func (p *parent) launch(c *child) error {
 		done: make(chan error, 1),
 	}
 	p.forks <- f
-	if err := <-f.done; err != nil {
+	switch err := <-f.done; err {
+	case nil:
+	case errLimits:
+		go c.output.read(func(string, int) {})
+		return err
+	default:
 		voice.Close()
 		return fmt.Errorf("%s cannot be executed: %w", c.order.Command, err)
 	}
@@ -169,8 +177,8 @@ func (p *parent) forkOne(f *fork) error {
 	case p.born <- struct{}{}:
 	default:
 	}
-	if f.attr.Sys.Ptrace {
-		c.limit()
+	if f.attr.Sys.Ptrace && !c.limit() {
+		return errLimits
 	}
 	if closing {
 		c.stop(c.order.Grace)
@@ -178,13 +186,16 @@ func (p *parent) forkOne(f *fork) error {
 	return nil
 }
 
+// errLimits says that a process was killed because its limits could not be set.
+var errLimits = errors.New("limits")
+
 // limit bounds the process before its first instruction. It runs on the thread
-// that forked it.
-func (c *child) limit() {
+// that forked it. When it cannot, it kills the process, and leaves the reason.
+func (c *child) limit() bool {
 	select {
 	case <-c.trapped:
 	case <-c.exited:
-		return
+		return true
 	}
 	errs := []error{
 		setLimit(c.pid, unix.RLIMIT_DATA, c.order.Limits.Memory),
@@ -192,10 +203,15 @@ func (c *child) limit() {
 		setLimit(c.pid, unix.RLIMIT_NPROC, c.order.Limits.Processes),
 		setLimit(c.pid, unix.RLIMIT_CPU, c.order.Limits.CPU),
 	}
-	if errors.Join(errs...) != nil {
-		_ = unix.Kill(c.pid, unix.SIGKILL) // rather than let it run without
+	err := errors.Join(errs...)
+	if err != nil {
+		c.mu.Lock()
+		c.failure = fmt.Errorf("the limits of the backend cannot be set: %w; a limit cannot be above the server's own, and that of another user's process takes CAP_SYS_RESOURCE", err)
+		c.mu.Unlock()
+		_ = unix.Kill(c.pid, unix.SIGKILL)
 	}
 	_ = syscall.PtraceDetach(c.pid) // unless it is gone
+	return err == nil
 }
 
 func setLimit(pid, resource int, limit int64) error {

@@ -15,7 +15,8 @@ type start struct {
 	Command string        `json:"command"`
 	Args    []string      `json:"args"`
 	Dir     string        `json:"dir,omitempty"`
-	Env     []string      `json:"env"`
+	Env     []string      `json:"env"`   // in which placeholders are replaced
+	About   []string      `json:"about"` // variables that tell of the backend, as they are
 	User    *User         `json:"user,omitempty"`
 	Limits  Limits        `json:"limits"`
 	Grace   time.Duration `json:"grace"` // when the edge dies
