@@ -351,9 +351,12 @@ func (a *App) running(ctx context.Context) *edge.Edge {
 	return a.edge.Load()
 }
 
-// Stop has nothing to do: requests of this configuration may still run, and
-// other apps stop in any order. See Cleanup.
-func (a *App) Stop() error { return nil }
+// Stop leaves session backends to another configuration, if there is one. Requests
+// of this one may still run, and other apps stop in any order: see Cleanup.
+func (a *App) Stop() error {
+	a.retractServices()
+	return nil
+}
 
 // Cleanup gives back what was shared once the last request has ended, and
 // after a reload not before lateRequests have passed. When the process exits it
@@ -373,10 +376,11 @@ func (a *App) Cleanup() error {
 	}
 	a.life.leave()
 	if caddy.Exiting() {
+		wait := drainTimeout + a.graceOfServices()
 		select {
 		case <-a.gone:
-		case <-time.After(drainTimeout):
-			a.logger.Warn("some requests did not end in time", zap.Duration("waited", drainTimeout))
+		case <-time.After(wait):
+			a.logger.Warn("some requests or session backends did not end in time", zap.Duration("waited", wait))
 		}
 	}
 	return nil

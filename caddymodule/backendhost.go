@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,7 +84,36 @@ func holdBackendHost(h *holdings) (*BackendHost, error) {
 // that name: a reload changes none of them.
 type sharedService struct {
 	*sessionbackend.Service
-	ended chan struct{} // closed when nothing is left of its backends
+	before <-chan struct{} // closed when nothing is left of those of the same name before
+	ended  chan struct{}   // closed when nothing is left of its backends, and of those
+
+	mu      sync.Mutex
+	configs []appliedConfig // of apps that run, the last of which is in force
+}
+
+// appliedConfig is how an app treats the backends of a service.
+type appliedConfig struct {
+	app    *App
+	config sessionbackend.Config
+}
+
+// apply puts the configuration of an app in force, until it is retracted.
+func (s *sharedService) apply(app *App, config sessionbackend.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.configs = append(s.configs, appliedConfig{app, config})
+	return s.Configure(config)
+}
+
+// retract takes the configuration of an app back: one that did not start after
+// all, or that was replaced. The last of all stays in force.
+func (s *sharedService) retract(app *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.configs = slices.DeleteFunc(s.configs, func(applied appliedConfig) bool { return applied.app == app })
+	if len(s.configs) > 0 {
+		_ = s.Configure(s.configs[len(s.configs)-1].config) // which was in force before
+	}
 }
 
 // lastServices has, by name, when the last service that was made has ended: one
@@ -99,19 +129,29 @@ func holdService(h *holdings, name string, host *BackendHost) (*sharedService, e
 		defer lastServices.Unlock()
 		before, ended := lastServices.ended[name], make(chan struct{})
 		lastServices.ended[name] = ended
-		return &sharedService{sessionbackend.NewService(name, sessionbackend.ServiceOptions{
-			Fences: host.Node, After: before, Logger: host.Logger, Observer: metrics,
-		}), ended}, nil
+		return &sharedService{
+			Service: sessionbackend.NewService(name, sessionbackend.ServiceOptions{
+				Fences: host.Node, After: before, Logger: host.Logger, Observer: metrics,
+			}),
+			before: before, ended: ended,
+		}, nil
 	})
 }
 
 // Destruct implements caddy.Destructor: no configuration has the service any
 // more.
 func (s *sharedService) Destruct() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout+s.StopGrace())
 	defer cancel()
-	defer close(s.ended)
-	return s.Close(ctx)
+	err := s.Close(ctx)
+	go func() {
+		if s.before != nil {
+			<-s.before
+		}
+		<-s.Gone()
+		close(s.ended)
+	}()
+	return err
 }
 
 // eachService calls f with every service there is.

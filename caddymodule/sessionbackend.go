@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -229,11 +230,30 @@ func (a *App) configureServices() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, b := range a.backends {
-		if err := b.service.Configure(b.config()); err != nil {
+		if err := b.service.apply(a, b.config()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// retractServices takes that back.
+func (a *App) retractServices() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, b := range a.backends {
+		b.service.retract(a)
+	}
+}
+
+// graceOfServices is how long the backends of this configuration may take to end.
+func (a *App) graceOfServices() (longest time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, b := range a.backends {
+		longest = max(longest, b.service.StopGrace())
+	}
+	return longest
 }
 
 // checkPlace refuses to stand where what backends answer would be processed.
@@ -269,7 +289,8 @@ func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 	if key == "" {
 		return caddyhttp.Error(http.StatusNotFound, errors.New("the request has no key of a session backend"))
 	}
-	for attempt := 1; ; attempt++ {
+	pause, patience := firstDialPause, time.Now().Add(dialPatience)
+	for attempt := 1; ; {
 		backend, err := b.service.Acquire(r.Context(), key, callerOf(r))
 		if err != nil {
 			return b.refuse(w, err)
@@ -277,10 +298,37 @@ func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 		v := &visit{backend: backend, request: r, repl: repl}
 		err = b.serve(w, r, next, v)
 		var dial reverseproxy.DialError
-		if attempt == maxAttempts || v.sent.Load() || !errors.As(err, &dial) || !endsNow(r.Context(), backend) {
+		switch {
+		case v.sent.Load() || !errors.As(err, &dial):
 			return err
+		case isBusy(dial) && time.Now().Before(patience):
+			// A Unix socket refuses at once where TCP has its clients wait.
+			select {
+			case <-time.After(pause):
+			case <-r.Context().Done():
+				return err
+			}
+			pause = min(2*pause, lastDialPause)
+		case attempt == maxAttempts || !endsNow(r.Context(), backend):
+			return err
+		default:
+			attempt++
 		}
 	}
+}
+
+// How long a request waits for a backend that listens and takes no more
+// connections, and how often it tries again.
+const (
+	dialPatience   = 10 * time.Second
+	firstDialPause = time.Millisecond
+	lastDialPause  = 50 * time.Millisecond
+)
+
+// isBusy reports whether as many connections wait for a socket as it may have.
+// What a reverseproxy.DialError wraps, it does not give away.
+func isBusy(dial reverseproxy.DialError) bool {
+	return strings.Contains(dial.Error(), syscall.EAGAIN.Error())
 }
 
 // sessionPlaceholder in a key is the public id of the visitor's session.
@@ -290,7 +338,9 @@ const sessionPlaceholder = "{http.session.id}"
 func (b *SessionBackend) findVisitor(w http.ResponseWriter, r *http.Request, repl *caddy.Replacer) error {
 	var info edge.RequestInfo
 	describeRequest(&info, r)
-	id, err := b.app.edge.Load().Visitor(w, r, b.container, info.Secure)
+	// Sessions are made for those only who would be given a backend.
+	allow := func() error { return b.service.Check(callerOf(r)) }
+	id, err := b.app.edge.Load().Visitor(w, r, b.container, info.Secure, allow)
 	if err != nil {
 		return err
 	}

@@ -9,10 +9,10 @@ import (
 
 // Visitor returns the public id of the session that a request has in a container
 // of the site's own, for handlers beside webtasks that tell visitors apart by it. A
-// request without one gets a new session, and the answer its cookie. secure says
-// that the client came over TLS. Each call asks the store, so that a session which
+// request without one gets a new session, and the answer its cookie, unless allow
+// returns an error. secure says that the client came over TLS. Each call asks the store, so that a session which
 // was destroyed or moved a moment ago is none.
-func (e *Edge) Visitor(w http.ResponseWriter, r *http.Request, container string, secure bool) (id string, err error) {
+func (e *Edge) Visitor(w http.ResponseWriter, r *http.Request, container string, secure bool, allow func() error) (id string, err error) {
 	if e.opts.Sessions == nil {
 		return "", errNoStore
 	}
@@ -26,6 +26,9 @@ func (e *Edge) Visitor(w http.ResponseWriter, r *http.Request, container string,
 		if !errors.Is(err, webtask.ErrSessionNotFound) {
 			return ref.ID, err
 		}
+	}
+	if err := allow(); err != nil {
+		return "", err
 	}
 	secret, err := webtask.NewSessionSecret(e.opts.Rand)
 	if err != nil {

@@ -90,13 +90,13 @@ func TestBackendOfKey(t *testing.T) {
 // Keys are data: they reach no path, no option and no placeholder.
 func TestBackendKeys(t *testing.T) {
 	s := harness.Start(t, harness.Config{Caddyfile: strings.Replace(withBackend(t, testBackend(t)), "{path.1}", "{query.key}", 1)})
-	for _, key := range []string{"../../etc/passwd", "{env.HOME}", "{http.request.uri}", "-rf", "--socket=/tmp/x", "ключ", "a b", "a/b", "%2e%2e"} {
+	for _, key := range []string{"../../etc/passwd", "{env.HOME}", "{http.request.uri}", "{backend.port}", "-rf", "--socket=/tmp/x", "ключ", "a b", "a/b", "%2e%2e"} {
 		w := ask(t, s, "/doc/x?key="+url.QueryEscape(key))
 		if w.Key != key || w.Header.Get("X-Verified-Key") != key {
 			t.Errorf("%q: the key is %q, and the header %q", key, w.Key, w.Header.Get("X-Verified-Key"))
 		}
 	}
-	for key, status := range map[string]int{"": 404, "a%00b": 400, "a%0Ab": 400, "%FF": 400, strings.Repeat("k", 10_000): 400} {
+	for key, status := range map[string]int{"": 404, "+a": 400, "a+": 400, "a%00b": 400, "a%0Ab": 400, "%FF": 400, strings.Repeat("k", 10_000): 400} {
 		harness.NewClient(t).Get(t, s.URL+"/doc/x?key="+key).Want(t, status, "")
 	}
 }
@@ -271,6 +271,34 @@ func TestBackendReload(t *testing.T) {
 	tunnel.Conn.Close()
 	events.Body.Close()
 	harness.Until(t, "it ends", func() bool { return !alive(pid) })
+}
+
+// A configuration that does not start after all changes nothing.
+func TestBackendRejectedReload(t *testing.T) {
+	backend := testBackend(t)
+	s := harness.Start(t, harness.Config{Caddyfile: withBackend(t, backend)})
+	taken, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s.WriteFile(t, "rejected", withBackend(t, backend+" exits")+"http://localhost:"+strings.TrimPrefix(taken.Addr().String(), "127.0.0.1:")+" {\n\trespond taken\n}\n")
+	_, stderr, err := s.TryCommand("reload", "--config", s.Dir+"/rejected", "--adapter", "caddyfile", "--address", strings.TrimPrefix(s.Admin, "http://"))
+	if err == nil || !strings.Contains(stderr, "address already in use") {
+		t.Fatalf("the reload was not refused as it should: %v\n%s", err, stderr)
+	}
+	ask(t, s, "/doc/a/who")
+}
+
+// A visitor who may not start a backend gets no session either.
+func TestBackendSessionLimit(t *testing.T) {
+	s := harness.Start(t, harness.Config{Caddyfile: strings.Replace(withBackend(t, testBackend(t), "client_starts 1"), "{path.1}", "{http.session.id}", 1)})
+	ann := harness.NewClient(t)
+	ann.Get(t, s.URL+"/doc/who").Want(t, 200, "")
+	if answer := harness.NewClient(t).Get(t, s.URL+"/doc/who").Want(t, 429, ""); len(answer.Header["Set-Cookie"]) != 0 {
+		t.Error("who is refused has a session")
+	}
+	ann.Get(t, s.URL+"/doc/who").Want(t, 200, "")
 }
 
 // When the server stops, streams end, backends get their time, and nothing is

@@ -30,8 +30,8 @@ func init() {
 // Driver runs each session backend as a process of this machine.
 //
 // A backend finds in its environment, besides PATH, HOME and the variables of
-// `env`: `SOCKET`, the path of a Unix socket where it may listen, or `PORT`, a TCP
-// port of 127.0.0.1 where it may instead; `SESSION_BACKEND_ID`,
+// `env`: `SOCKET`, the path of a Unix socket where it is to listen, or `PORT`, a TCP
+// port of 127.0.0.1 where it may instead, see `listen`; `SESSION_BACKEND_ID`,
 // `SESSION_BACKEND_KEY`, `SESSION_BACKEND_FENCING_TOKEN`; and `NOTIFY_SOCKET`, see
 // sd_notify(3). In arguments and variables, `{backend.socket}` and
 // `{backend.port}` stand for the first two.
@@ -52,6 +52,11 @@ type Driver struct {
 	// global placeholder, {env.NAME} or {file./absolute/path}, which is replaced
 	// when the server starts and appears in no configuration.
 	Env map[string]string `json:"env,omitempty"`
+
+	// Where it listens: `socket`, at SOCKET, or `port`, at PORT. Default: `port` if
+	// arguments or variables tell it that one and not the other, else `socket`.
+	// Other processes of the machine can reach a port, and take one that is free.
+	Listen string `json:"listen,omitempty"`
 
 	// The user that it runs as, which takes a server that runs as root. Default:
 	// the server's.
@@ -86,6 +91,7 @@ func (*Driver) CaddyModule() caddy.ModuleInfo {
 //	driver process <command> [<args...>] {
 //		env        <name> <value>
 //		dir        <directory>
+//		listen     socket | port
 //		user       <name>
 //		memory     <size>
 //		files      <number>
@@ -133,12 +139,14 @@ func (r *Driver) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	}
 	var value string
 	if !d.AllArgs(&value) || value == "" {
-		return d.Errf("option %s of driver process takes one value; the options are: env, dir, user, memory, files, processes, cpu_time", name)
+		return d.Errf("option %s of driver process takes one value; the options are: env, dir, listen, user, memory, files, processes, cpu_time", name)
 	}
 	var err error
 	switch name {
 	case "dir":
 		r.Dir = beside(d, value)
+	case "listen":
+		r.Listen = value
 	case "user":
 		r.User = value
 	case "memory":
@@ -158,7 +166,7 @@ func (r *Driver) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 		}
 		r.CPUTime = caddy.Duration(duration)
 	default:
-		return d.Errf("unknown option %q of driver process; it has: env, dir, user, memory, files, processes, cpu_time", name)
+		return d.Errf("unknown option %q of driver process; it has: env, dir, listen, user, memory, files, processes, cpu_time", name)
 	}
 	if err != nil {
 		return d.Errf("option %s: %v", name, err)
@@ -244,6 +252,7 @@ func (r *Driver) spec() (process.Spec, error) {
 	if spec.User, err = lookUp(r.User); err != nil {
 		return spec, err
 	}
+	spec.Listen = r.Listen
 	spec.Limits = process.Limits{
 		Memory: r.Memory, Files: r.Files, Processes: r.Processes, CPU: int64(time.Duration(r.CPUTime) / time.Second),
 	}

@@ -74,6 +74,7 @@ func TestRefused(t *testing.T) {
 		"absent command":     {driver("process ./absent"), []string{"the directive session_backend default at ", "cannot be run"}},
 		"not in PATH":        {driver("process absent-command"), []string{"not in PATH"}},
 		"unknown in driver":  {driver("process /bin/sh {\n speed 3\n}"), []string{`unknown option "speed"`, "memory"}},
+		"listen":             {driver("process /bin/sh {\n listen nowhere\n}"), []string{"it is socket or port"}},
 		"size":               {driver("process /bin/sh {\n memory much\n}"), []string{`"much" is no size`}},
 		"user":               {driver("process /bin/sh {\n user nobody-at-all\n}"), []string{"user"}},
 		"env":                {driver("process /bin/sh {\n env A {env.WEBTASK_TEST_UNSET}\n}"), []string{"env A", "WEBTASK_TEST_UNSET"}},
@@ -100,6 +101,7 @@ func TestAccepted(t *testing.T) {
 		"everything":      block("idle never", "lifetime 1h", "start_timeout 1s", "stop_grace 1s", "ready http /health?deep", "max_backends 3", "on_full evict", "client_starts unlimited", "origins https://a.example http://b.example:8080", "trust_responses"),
 		"of the proxy":    block("header_up X-A b", "header_down -Server", "flush_interval -1", "transport http {\n read_timeout 10s\n}", "@bad status 5xx", "handle_response @bad {\n respond sorry 500\n}"),
 		"of the driver":   driver("process /bin/sh -c 'exec server {backend.socket} {backend.port}' {\n env A {env.WEBTASK_TEST_SECRET}\n dir /tmp\n memory 64MiB\n files 100\n processes 50\n cpu_time 1h\n}"),
+		"at a port":       driver("process /bin/sh {\n listen port\n}"),
 		"two names":       block() + "\n" + strings.Replace(block(), "docs /doc/*", "others /other/*", 1),
 		"trust_responses": "route {\n templates\n " + block("trust_responses") + "\n}",
 	} {
