@@ -155,6 +155,9 @@ func (p *parent) obey(o *order) {
 		p.starting.Go(func() { p.start(o.ID, o.Start) })
 		return
 	}
+	if o.Ping {
+		p.out.put(&report{Pong: true})
+	}
 	if o.Stop {
 		p.mu.Lock()
 		c := p.byID[o.ID]

@@ -46,6 +46,10 @@ type Options struct {
 	// as anything of a backend is left. It waits until nobody else has it.
 	Lock func(context.Context) (*os.File, error)
 
+	// Patience is how long the supervisor process may say nothing, though it is
+	// asked, before it is killed, and its backends with it; default 30s.
+	Patience time.Duration
+
 	Logger *zap.Logger // default: none
 }
 

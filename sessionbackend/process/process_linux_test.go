@@ -407,6 +407,25 @@ func TestSupervisorDies(t *testing.T) {
 	}
 }
 
+// A supervisor process that was stopped is killed, and with it its backends.
+func TestSupervisorIsStopped(t *testing.T) {
+	s := newStage(t)
+	s.supervisor = process.NewSupervisor(process.Options{Lock: s.node.Lock, Patience: 2 * time.Second})
+	i := s.start(spec(t, "socket"))
+	backend, parent := pidOf(t, s.get(i, "/pid")), pidOf(t, s.get(i, "/parent"))
+	<-time.After(3 * time.Second) // it is not killed while it answers
+	if !alive(parent) {
+		t.Fatal("the supervisor process is gone")
+	}
+	if err := syscall.Kill(parent, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if exit := s.ended(i); exit.Err == nil || alive(backend) {
+		t.Errorf("it %v; alive: %v", exit, alive(backend))
+	}
+	s.get(s.start(spec(t, "socket")), "/pid")
+}
+
 // TestOutput has a backend write more than anybody reads.
 func TestOutput(t *testing.T) {
 	s := newStage(t)

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +34,7 @@ type Supervisor struct {
 
 // NewSupervisor returns a Supervisor. Nothing is started yet.
 func NewSupervisor(options Options) *Supervisor {
+	options.Patience = cmp.Or(options.Patience, 30*time.Second)
 	if options.Logger == nil {
 		options.Logger = zap.NewNop()
 	}
@@ -45,6 +48,10 @@ type link struct {
 	command *exec.Cmd
 	hello   chan struct{} // closed when it may be told to start backends
 	dead    chan struct{} // closed when it has ended
+	heard   atomic.Int64  // when it said something last, in nanoseconds since began
+	began   time.Time
+
+	patience time.Duration
 
 	sending sync.Mutex
 	out     *json.Encoder
@@ -120,7 +127,9 @@ func (s *Supervisor) launch(ctx context.Context) (*link, error) {
 	l := &link{
 		logger: s.options.Logger, socket: own, command: command, out: json.NewEncoder(own),
 		hello: make(chan struct{}), dead: make(chan struct{}), instances: make(map[string]*instance),
+		began: time.Now(), patience: s.options.Patience,
 	}
+	go l.watch()
 	go func() {
 		l.read()
 		s.lost(l)
@@ -145,6 +154,10 @@ func (l *link) read() {
 		if reports.Decode(&r) != nil {
 			break
 		}
+		l.heard.Store(int64(time.Since(l.began)))
+		if r.Pong {
+			continue
+		}
 		if r.Hello {
 			close(l.hello)
 			continue
@@ -162,6 +175,27 @@ func (l *link) read() {
 	_ = l.socket.Close() // whose other end is gone
 	_ = l.command.Wait() // how it ended is of no use to anybody
 	close(l.dead)
+}
+
+// watch kills a supervisor process that does not answer: one that was stopped would
+// keep its backends, and the lock, for ever.
+func (l *link) watch() {
+	tick := time.NewTicker(l.patience / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.dead:
+			return
+		case <-tick.C:
+		}
+		silent := time.Since(l.began) - time.Duration(l.heard.Load())
+		if silent > l.patience {
+			l.logger.Error("the supervisor process of session backends does not answer, and is killed", zap.Duration("silent", silent))
+			_ = l.command.Process.Kill() // it may have ended
+			return
+		}
+		go func() { _ = l.send(&order{Ping: true}) }() // it may take no more
+	}
 }
 
 // lost is called when a supervisor process has ended. Its backends died with it,
@@ -202,6 +236,8 @@ const sweepTimeout = 30 * time.Second
 func (l *link) send(o *order) error {
 	l.sending.Lock()
 	defer l.sending.Unlock()
+	// A process that is stopped takes nothing more: watch sees to it.
+	_ = l.socket.SetWriteDeadline(time.Now().Add(2 * l.patience)) // of a socket, which has deadlines
 	return l.out.Encode(o)
 }
 

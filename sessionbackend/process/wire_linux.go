@@ -8,6 +8,7 @@ type order struct {
 	Start *start        `json:"start,omitempty"`
 	Stop  bool          `json:"stop,omitempty"`  // the backend
 	Grace time.Duration `json:"grace,omitempty"` // of Stop
+	Ping  bool          `json:"ping,omitempty"`  // is to be answered
 }
 
 // start orders a backend to be started.
@@ -26,6 +27,7 @@ type start struct {
 type report struct {
 	ID       string   `json:"id,omitempty"`
 	Hello    bool     `json:"hello,omitempty"` // nothing is left of earlier supervisors
+	Pong     bool     `json:"pong,omitempty"`
 	Started  *started `json:"started,omitempty"`
 	Failed   string   `json:"failed,omitempty"` // why it could not be started
 	Notified bool     `json:"notified,omitempty"`
