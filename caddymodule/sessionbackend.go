@@ -242,7 +242,9 @@ func (a *App) retractServices() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, b := range a.backends {
-		b.service.retract(a)
+		if b.service != nil { // else it was not provisioned
+			b.service.retract(a)
+		}
 	}
 }
 
@@ -251,7 +253,9 @@ func (a *App) graceOfServices() (longest time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, b := range a.backends {
-		longest = max(longest, b.service.StopGrace())
+		if b.service != nil {
+			longest = max(longest, b.service.StopGrace())
+		}
 	}
 	return longest
 }

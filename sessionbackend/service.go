@@ -128,9 +128,10 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 			b.Release() // it ended at once; so may the next, and then claim says so
 		case <-b.gone:
 			b.Release()
+			// If it did not fail, it was ready, or others ended it.
 			if b.failed != nil {
 				return nil, b.failed
-			} // else it was ready, or was ended by others; so may the next be, and then claim says so
+			}
 		case <-ctx.Done():
 			b.Release()
 			return nil, s.waited(ctx, timeout)
