@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type slowBackend struct {
 	driver   *slowDriver
 	listener net.Listener
 	done     chan struct{}
+	stopped  sync.Once
 }
 
 func (d *slowDriver) Start(_ context.Context, identity sessionbackend.Identity) (sessionbackend.Instance, error) {
@@ -31,7 +33,7 @@ func (d *slowDriver) Start(_ context.Context, identity sessionbackend.Identity) 
 		return nil, err
 	}
 	d.alive <- struct{}{}
-	return &slowBackend{d, listener, make(chan struct{})}, nil
+	return &slowBackend{driver: d, listener: listener, done: make(chan struct{})}, nil
 }
 
 func (b *slowBackend) Addresses() []sessionbackend.Address {
@@ -42,12 +44,14 @@ func (b *slowBackend) Done() <-chan struct{}     { return b.done }
 func (b *slowBackend) Exit() sessionbackend.Exit { return sessionbackend.Exit{} }
 
 func (b *slowBackend) Stop(time.Duration) {
-	go func() {
-		<-b.driver.end
-		b.listener.Close()
-		<-b.driver.alive
-		close(b.done)
-	}()
+	b.stopped.Do(func() {
+		go func() {
+			<-b.driver.end
+			b.listener.Close()
+			<-b.driver.alive
+			close(b.done)
+		}()
+	})
 }
 
 // TestServiceFollowsItsNamesakes drops a service and brings it back twice while the
