@@ -216,8 +216,10 @@ func TestEnvironment(t *testing.T) {
 	if got.OpenAtStart != 3 {
 		t.Errorf("it was started with %d descriptors: %v", got.OpenAtStart, got.Descriptors)
 	}
-	if got.Ignored != "0000000000000000" {
-		t.Errorf("it ignores the signals %s", got.Ignored)
+	// C's library keeps the first of the real-time signals for itself.
+	const standard = 1<<31 - 1
+	if mask, err := strconv.ParseUint(got.Ignored, 16, 64); err != nil || mask&standard != 0 {
+		t.Errorf("it ignores the signals %s (%v)", got.Ignored, err)
 	}
 	if got.Session != got.PID || !got.NoNewPrivs || got.Core != 0 || got.Files != 64 || got.Data != 1<<30 {
 		t.Errorf("it is %+v", got)
