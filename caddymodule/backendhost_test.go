@@ -36,8 +36,8 @@ func (d *slowDriver) Start(_ context.Context, identity sessionbackend.Identity) 
 	return &slowBackend{driver: d, listener: listener, done: make(chan struct{})}, nil
 }
 
-func (b *slowBackend) Addresses() []sessionbackend.Address {
-	return []sessionbackend.Address{{Network: "unix", Address: b.listener.Addr().String()}}
+func (b *slowBackend) Address() sessionbackend.Address {
+	return sessionbackend.Address{Network: "unix", Address: b.listener.Addr().String()}
 }
 func (b *slowBackend) Notified() <-chan struct{} { return nil }
 func (b *slowBackend) Done() <-chan struct{}     { return b.done }

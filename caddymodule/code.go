@@ -51,7 +51,7 @@ func parseCode(d *caddyfile.Dispenser) (*Code, error) {
 		}
 		return &Code{Inline: text}, nil
 	}
-	path, err := filePath(d, text)
+	path, err := FilePath(d, text)
 	if err != nil {
 		return nil, err
 	}

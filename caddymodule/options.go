@@ -122,10 +122,10 @@ func pair(d *caddyfile.Dispenser, into *map[string]string) error {
 	return nil
 }
 
-// filePath returns a path of the Caddyfile as an absolute one: relative paths
+// FilePath returns a path of the Caddyfile as an absolute one: relative paths
 // are relative to the folder of the file they stand in. One that begins with a
 // placeholder is left as it is.
-func filePath(d *caddyfile.Dispenser, path string) (string, error) {
+func FilePath(d *caddyfile.Dispenser, path string) (string, error) {
 	if strings.HasPrefix(path, "{") || filepath.IsAbs(path) {
 		return path, nil
 	}
@@ -142,7 +142,7 @@ func pathArg(d *caddyfile.Dispenser) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filePath(d, path)
+	return FilePath(d, path)
 }
 
 // limitOptions returns the options that set limits, in the one table that the

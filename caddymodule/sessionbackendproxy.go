@@ -24,8 +24,8 @@ const visitVar = "webtask_session_backend"
 
 // visit is a request and the backend that it goes to.
 type visit struct {
-	backend *sessionbackend.Backend
-	request *http.Request // as it came to the directive
+	backend *sessionbackend.Backend // the last, where one turned out to be dead
+	request *http.Request           // as it came to the directive
 	repl    *caddy.Replacer
 	sent    atomic.Bool // there was a connection, on which something of it may have gone out
 }
@@ -152,6 +152,9 @@ func (t *verifiedTransport) ProxyProtocolEnabled() bool {
 
 // placeholder returns those that the directive publishes.
 func (v *visit) placeholder(key string) (any, bool) {
+	if v.backend == nil {
+		return nil, false // there is none yet
+	}
 	switch key {
 	case "http.session_backend.key":
 		return v.backend.Key, true

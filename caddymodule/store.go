@@ -95,7 +95,7 @@ func parseStore(d *caddyfile.Dispenser) (*Store, error) {
 			return nil, d.Err("store file takes at most a path")
 		}
 		if len(args) == 2 {
-			if store.Path, err = filePath(d, args[1]); err != nil {
+			if store.Path, err = FilePath(d, args[1]); err != nil {
 				return nil, err
 			}
 		}
@@ -184,10 +184,10 @@ var tlsOptions = []option[*StoreTLS]{
 			if !d.AllArgs(&cert, &key) {
 				return d.Err("option cert takes a certificate file and a key file")
 			}
-			if t.Cert, err = filePath(d, cert); err != nil {
+			if t.Cert, err = FilePath(d, cert); err != nil {
 				return err
 			}
-			t.Key, err = filePath(d, key)
+			t.Key, err = FilePath(d, key)
 			return err
 		},
 	},

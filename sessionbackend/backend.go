@@ -270,29 +270,25 @@ func (b *Backend) look() (wait time.Duration, over bool) {
 // end ends the backend, as it was asked, and waits until nothing of it is left.
 func (b *Backend) end(instance Instance) outcome {
 	b.close()
-	for {
+	// It is asked once: to many programs a second SIGTERM means to end at once.
+	for obeyed := (order{}); ; {
 		asked := b.order()
 		switch {
+		case asked == obeyed:
 		case asked.kind == Hard:
 			b.advance(Event{Status: HardTerminating, Reason: asked.reason, Kind: Hard})
 			instance.Stop(0)
-			<-instance.Done()
 		case asked.kind == Soft:
 			b.advance(Event{Status: Terminating, Reason: asked.reason, Kind: Soft})
-			instance.Stop(b.service.grace())
+			instance.Stop(b.service.StopGrace())
 		}
+		obeyed = asked
 		select {
 		case <-instance.Done():
 			return outcome{order: asked, exit: instance.Exit(), started: true}
 		case <-b.poke:
 		}
 	}
-}
-
-func (s *Service) grace() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.config.StopGrace
 }
 
 // log says how the backend ended.
@@ -309,7 +305,7 @@ func (b *Backend) log(end *outcome) {
 	case end.err != nil && (end.timeout == 0 || end.waiting):
 		logger.Error("a session backend could not be started", append(fields, zap.Error(end.err))...)
 	case end.timeout != 0:
-		logger.Error(fmt.Sprintf("a session backend was not ready within %v; it has to accept connections at SOCKET or PORT, or start_timeout has to be longer", end.timeout),
+		logger.Error(fmt.Sprintf("a session backend was not ready within %v; it has to accept connections where it is told to listen, or start_timeout has to be longer", end.timeout),
 			append(fields, zap.String("output", end.exit.Output))...)
 	case end.failed():
 		logger.Error("a session backend ended by itself", append(fields, zap.String("output", end.exit.Output))...)

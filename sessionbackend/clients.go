@@ -12,29 +12,35 @@ type clients struct {
 	starts map[netip.Prefix]int
 }
 
-func (c *clients) configure(limit int) { c.limit = limit }
-
 // allow counts a start, or returns a *ClientError.
-func (c *clients) allow(service string, client netip.Addr) error {
+func (c *clients) allow(service, client string) error {
 	err := c.check(service, client)
-	if err == nil && c.counts(client) {
-		c.starts[networkOf(client)]++
+	if network, ok := c.counted(client); ok && err == nil {
+		c.starts[network]++
 	}
 	return err
 }
 
-func (c *clients) counts(client netip.Addr) bool { return c.limit >= 0 && client.IsValid() }
+// counted returns what a client counts as; false: it is not counted.
+func (c *clients) counted(client string) (netip.Prefix, bool) {
+	address, err := netip.ParseAddr(client)
+	if c.limit < 0 || err != nil {
+		return netip.Prefix{}, false
+	}
+	return networkOf(address), true
+}
 
 // check returns a *ClientError for a client that has started as many as it may.
-func (c *clients) check(service string, client netip.Addr) error {
-	if !c.counts(client) {
+func (c *clients) check(service, client string) error {
+	network, ok := c.counted(client)
+	if !ok {
 		return nil
 	}
 	now := time.Now()
 	if now.Sub(c.began) >= time.Minute || c.starts == nil {
 		c.began, c.starts = now, make(map[netip.Prefix]int)
 	}
-	if c.starts[networkOf(client)] >= c.limit {
+	if c.starts[network] >= c.limit {
 		return &ClientError{Service: service, ClientStarts: c.limit, After: time.Minute - now.Sub(c.began)}
 	}
 	return nil

@@ -35,6 +35,7 @@ type localInstance struct {
 	once     sync.Once
 	exit     Exit
 	soft     atomic.Bool // was asked to end
+	stops    atomic.Int32
 }
 
 func newLocalDriver(t *testing.T) *localDriver {
@@ -95,8 +96,8 @@ func (i *localInstance) end(exit Exit) {
 	})
 }
 
-func (i *localInstance) Addresses() []Address {
-	return []Address{{"unix", filepath.Join(i.driver.dir, i.ID)}}
+func (i *localInstance) Address() Address {
+	return Address{"unix", filepath.Join(i.driver.dir, i.ID)}
 }
 func (i *localInstance) Notified() <-chan struct{} { return i.notified }
 func (i *localInstance) Done() <-chan struct{}     { return i.done }
@@ -104,6 +105,7 @@ func (i *localInstance) Exit() Exit                { return i.exit }
 
 // Stop implements Instance: they take their time to end.
 func (i *localInstance) Stop(grace time.Duration) {
+	i.stops.Add(1)
 	if grace == 0 {
 		i.end(Exit{Code: -1, Signal: "SIGKILL"})
 		return

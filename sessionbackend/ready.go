@@ -92,11 +92,9 @@ func (r Readiness) probe(ctx context.Context, instance Instance, found chan<- Ad
 		}
 	}
 	for pause := firstProbe; ctx.Err() == nil; pause = min(pause*3/2, lastProbe) {
-		for _, address := range instance.Addresses() {
-			if r.answers(ctx, address) {
-				found <- address
-				return
-			}
+		if address := instance.Address(); r.answers(ctx, address) {
+			found <- address
+			return
 		}
 		select {
 		case <-time.After(pause):

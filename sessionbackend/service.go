@@ -62,7 +62,11 @@ func (nobody) RequestHeld(string, time.Duration)           {}
 func (s *Service) Name() string { return s.name }
 
 // StopGrace returns how long a backend may take to end.
-func (s *Service) StopGrace() time.Duration { return s.grace() }
+func (s *Service) StopGrace() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config.StopGrace
+}
 
 // Gone returns a channel that is closed when nothing is left of any backend. It is
 // for a service that has been closed.
@@ -84,7 +88,7 @@ func (s *Service) Configure(config Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.config = config.withDefaults()
-	s.clients.configure(s.config.ClientStarts)
+	s.clients.limit = s.config.ClientStarts
 	for _, b := range s.backends {
 		b.wake()
 	}

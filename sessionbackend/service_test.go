@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -236,6 +235,24 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
+// One that is to end is asked once: a second SIGTERM means to end at once.
+func TestAskedOnce(t *testing.T) {
+	inBubble(t, Config{StopGrace: time.Hour}, func(t *testing.T, s *Service, d *localDriver) {
+		d.ending = time.Minute
+		acquire(t, s, "a").Release()
+		s.Terminate("a", Soft)
+		after(time.Second)
+		if err := s.Configure(Config{Driver: d, Idle: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		s.Terminate("a", Soft)
+		after(time.Second)
+		if n := d.last().stops.Load(); n != 1 {
+			t.Errorf("it was asked %d times", n)
+		}
+	})
+}
+
 // A backend that dies is started again by the next request.
 func TestDeath(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, s *Service, d *localDriver) {
@@ -287,7 +304,7 @@ func TestEvict(t *testing.T) {
 func TestClientStarts(t *testing.T) {
 	inBubble(t, Config{ClientStarts: 2}, func(t *testing.T, s *Service, _ *localDriver) {
 		from := func(client, key string) error {
-			b, err := s.Acquire(t.Context(), key, Caller{Client: netip.MustParseAddr(client)})
+			b, err := s.Acquire(t.Context(), key, Caller{Client: client})
 			if err == nil {
 				b.Release()
 			}

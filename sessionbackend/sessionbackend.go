@@ -5,7 +5,7 @@
 //	service := sessionbackend.NewService("docs", sessionbackend.ServiceOptions{Fences: fences})
 //	err := service.Configure(sessionbackend.Config{Driver: driver, Idle: time.Minute})
 //
-//	backend, err := service.Acquire(ctx, "report.md", sessionbackend.Caller{Client: addr})
+//	backend, err := service.Acquire(ctx, "report.md", sessionbackend.Caller{Client: "192.0.2.1"})
 //	defer backend.Release()         // when the request, stream or WebSocket has ended
 //	net.Dial(backend.Address().Network, backend.Address().Address)
 //
@@ -19,7 +19,6 @@ package sessionbackend
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 	"unicode"
@@ -44,8 +43,8 @@ type Identity struct {
 
 // Instance is the process of a backend.
 type Instance interface {
-	// Addresses are where it may listen. It is up to the backend which it uses.
-	Addresses() []Address
+	// Address is where it is to listen.
+	Address() Address
 
 	// Notified is closed when the backend has said that it is ready, as
 	// sd_notify(3) does.
@@ -93,7 +92,7 @@ func (e Exit) String() string {
 
 // Caller is who asks for a backend.
 type Caller struct {
-	Client netip.Addr // whose starts are counted; none are if it is not valid
+	Client string // the IP address whose starts are counted; anything else is not counted
 }
 
 // Defaults of a Config.

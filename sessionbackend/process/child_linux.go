@@ -140,10 +140,8 @@ func settle() error {
 	}
 	// Nothing that the edge was started with goes on to backends.
 	if err := unix.CloseRange(linkFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		for fd := range 1024 {
-			if fd >= linkFD {
-				unix.CloseOnExec(fd)
-			}
+		for fd := linkFD; fd < 1024; fd++ { // a kernel without the call
+			unix.CloseOnExec(fd)
 		}
 	}
 	return nil

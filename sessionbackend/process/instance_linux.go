@@ -96,14 +96,14 @@ type instance struct {
 	spec   *Spec
 	logger *zap.Logger
 
-	pidfd     int           // of the process; 0: unknown
-	started   chan struct{} // closed when addresses is set
-	addresses []sessionbackend.Address
-	notified  chan struct{}
-	ready     sync.Once     // closes notified
-	done      chan struct{} // closed when failed or exit is set
-	failed    error
-	exit      sessionbackend.Exit
+	pidfd    int           // of the process; 0: unknown
+	started  chan struct{} // closed when address is set
+	address  sessionbackend.Address
+	notified chan struct{}
+	ready    sync.Once     // closes notified
+	done     chan struct{} // closed when failed or exit is set
+	failed   error
+	exit     sessionbackend.Exit
 }
 
 // take is called with each report of the backend, one after the other.
@@ -111,7 +111,7 @@ func (i *instance) take(r *report) {
 	switch {
 	case r.Started != nil:
 		i.hold(r.Started.PID)
-		i.addresses = i.spec.addresses(r.Started.Socket, r.Started.Port)
+		i.address = i.spec.address(r.Started.Socket, r.Started.Port)
 		close(i.started)
 	case r.Failed != "":
 		i.failed = errors.New(r.Failed)
@@ -134,8 +134,8 @@ func (i *instance) end(exit sessionbackend.Exit) {
 	close(i.done)
 }
 
-// Addresses implements sessionbackend.Instance.
-func (i *instance) Addresses() []sessionbackend.Address { return i.addresses }
+// Address implements sessionbackend.Instance.
+func (i *instance) Address() sessionbackend.Address { return i.address }
 
 // Notified implements sessionbackend.Instance.
 func (i *instance) Notified() <-chan struct{} { return i.notified }

@@ -68,7 +68,7 @@ func (o *outbox) send(to *json.Encoder) {
 
 // flush waits until all is sent, for so long at most.
 func (o *outbox) flush(limit time.Duration) {
-	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(firstFlush) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(flushPoll) {
 		o.mu.Lock()
 		idle := o.idle
 		o.mu.Unlock()
@@ -78,5 +78,5 @@ func (o *outbox) flush(limit time.Duration) {
 	}
 }
 
-// firstFlush is how often flush looks.
-const firstFlush = time.Millisecond
+// flushPoll is how often flush looks.
+const flushPoll = time.Millisecond

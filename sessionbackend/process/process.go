@@ -13,8 +13,8 @@
 //
 // A backend gets the environment of its Spec, PATH and HOME, and besides:
 //
-//	SOCKET          path of a Unix socket where it may listen
-//	PORT            number of a TCP port where it may listen instead, on 127.0.0.1
+//	SOCKET          path of a Unix socket where it is to listen
+//	PORT            number of a TCP port of 127.0.0.1, for where Spec.Listen says so
 //	NOTIFY_SOCKET   where it may say READY=1, see sd_notify(3)
 //	SESSION_BACKEND_ID, SESSION_BACKEND_KEY, SESSION_BACKEND_FENCING_TOKEN
 //
@@ -171,12 +171,12 @@ const (
 	ListenPort   = "port"
 )
 
-// addresses returns where a backend listens. It is one place: a port that is not
+// address returns where a backend listens. It is one place: a port that is not
 // used by the backend may be used by any other process.
-func (s *Spec) addresses(socket string, port int) []sessionbackend.Address {
+func (s *Spec) address(socket string, port int) sessionbackend.Address {
 	onPort := s.Listen == ListenPort || s.Listen == "" && s.uses(portPlaceholder) && !s.uses(socketPlaceholder)
 	if onPort {
-		return []sessionbackend.Address{{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", port)}}
+		return sessionbackend.Address{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", port)}
 	}
-	return []sessionbackend.Address{{Network: "unix", Address: socket}}
+	return sessionbackend.Address{Network: "unix", Address: socket}
 }

@@ -82,10 +82,9 @@ func (s *stage) get(i sessionbackend.Instance, path string) string {
 	s.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		for {
-			for _, address := range i.Addresses() {
-				if conn, err := new(net.Dialer).DialContext(ctx, address.Network, address.Address); err == nil {
-					return conn, nil
-				}
+			address := i.Address()
+			if conn, err := new(net.Dialer).DialContext(ctx, address.Network, address.Address); err == nil {
+				return conn, nil
 			}
 			select {
 			case <-i.Done():
@@ -224,7 +223,7 @@ func TestEnvironment(t *testing.T) {
 	if got.Session != got.PID || !got.NoNewPrivs || got.Core != 0 || got.Files != 64 || got.Data != 1<<30 {
 		t.Errorf("it is %+v", got)
 	}
-	if info, err := os.Stat(filepath.Dir(i.Addresses()[0].Address)); err != nil || info.Mode().Perm() != 0o700 {
+	if info, err := os.Stat(filepath.Dir(i.Address().Address)); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("others can reach its socket: %v, %v", info.Mode(), err)
 	}
 }
@@ -320,8 +319,8 @@ func TestEnds(t *testing.T) {
 			if exit := s.ended(i); exit.String() != c.want {
 				t.Errorf("it %v: %s", exit, exit.Output)
 			}
-			if len(i.Addresses()) > 0 {
-				if _, err := os.Stat(filepath.Dir(i.Addresses()[0].Address)); !errors.Is(err, os.ErrNotExist) {
+			if i.Address().Address != "" {
+				if _, err := os.Stat(filepath.Dir(i.Address().Address)); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("its directory is left: %v", err)
 				}
 			}
@@ -400,7 +399,7 @@ func TestSupervisorDies(t *testing.T) {
 			t.Errorf("%s is alive", what)
 		}
 	}
-	if old := filepath.Dir(filepath.Dir(i.Addresses()[0].Address)); !gone(old) {
+	if old := filepath.Dir(filepath.Dir(i.Address().Address)); !gone(old) {
 		t.Errorf("%s is left", old)
 	}
 	next := s.start(spec(t, "socket"))

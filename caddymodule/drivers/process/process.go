@@ -8,7 +8,6 @@ import (
 	"math"
 	"os/exec"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -106,7 +105,10 @@ func (r *Driver) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	r.Command, r.Args = args[0], args[1:]
 	if strings.Contains(r.Command, "/") {
-		r.Command = beside(d, r.Command)
+		var err error
+		if r.Command, err = caddymodule.FilePath(d, r.Command); err != nil {
+			return err
+		}
 	}
 	seen := map[string]bool{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -144,7 +146,7 @@ func (r *Driver) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	var err error
 	switch name {
 	case "dir":
-		r.Dir = beside(d, value)
+		r.Dir, err = caddymodule.FilePath(d, value)
 	case "listen":
 		r.Listen = value
 	case "user":
@@ -180,18 +182,6 @@ func number(value string) (int64, error) {
 		return 0, fmt.Errorf("%q is no number above zero", value)
 	}
 	return n, nil
-}
-
-// beside returns a path that is relative to the folder of the Caddyfile.
-func beside(d *caddyfile.Dispenser, path string) string {
-	if strings.HasPrefix(path, "{") || filepath.IsAbs(path) {
-		return path
-	}
-	abs, err := filepath.Abs(filepath.Join(filepath.Dir(d.File()), path))
-	if err != nil {
-		return path // and is refused as not absolute
-	}
-	return abs
 }
 
 // OpenDriver implements caddymodule.BackendDriver.
