@@ -80,6 +80,9 @@ func TestBackendOfKey(t *testing.T) {
 		}
 		pids[w.Key] = w.PID
 	}
+	if warning := "run as the server's own user"; !strings.Contains(s.Log.String(), warning) {
+		t.Errorf("the start does not warn that backends %s", warning)
+	}
 	if len(pids) != 2 || pids["0"] == pids["1"] {
 		t.Errorf("the processes are %v", pids)
 	}

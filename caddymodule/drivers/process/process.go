@@ -75,6 +75,8 @@ type Driver struct {
 
 	// How much CPU time each of its processes may take. Default: not limited.
 	CPUTime caddy.Duration `json:"cpu_time,omitempty"`
+
+	logger *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -83,6 +85,13 @@ func (*Driver) CaddyModule() caddy.ModuleInfo {
 		ID:  "webtask.drivers.process",
 		New: func() caddy.Module { return new(Driver) },
 	}
+}
+
+// Provision keeps the logger of this configuration: that of the host writes to
+// the one before, or to none, until this one has started.
+func (r *Driver) Provision(ctx caddy.Context) error {
+	r.logger = ctx.Logger()
+	return nil
 }
 
 // UnmarshalCaddyfile sets up the driver. Syntax:
@@ -192,7 +201,7 @@ func (r *Driver) OpenDriver(host *caddymodule.BackendHost, grace time.Duration) 
 	}
 	spec.Grace = grace
 	if spec.User == nil {
-		host.Logger.Warn("session backends run as the server's own user, and can read what the server can: keys, certificates, the store; give them a user of their own with the option user of driver process",
+		r.logger.Warn("session backends run as the server's own user, and can read what the server can: keys, certificates, the store; give them a user of their own with the option user of driver process",
 			zap.String("command", spec.Command))
 	}
 	part := host.Part("process", func() caddymodule.BackendPart {
@@ -281,6 +290,7 @@ func lookUp(name string) (*process.User, error) {
 
 // Interface guards
 var (
+	_ caddy.Provisioner         = (*Driver)(nil)
 	_ caddyfile.Unmarshaler     = (*Driver)(nil)
 	_ caddymodule.BackendDriver = (*Driver)(nil)
 )
