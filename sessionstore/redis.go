@@ -47,7 +47,9 @@ type RedisOptions struct {
 	//	ACL SETUSER edge on >… ~webtask:* -@all +eval +evalsha +exists
 	//	  +hget +hgetall +hmget +hset +hsetnx +hdel +del +rename +time
 	//	  +pexpire +pexpireat +pttl +zadd +zrem +zcount +zrangebyscore +zscore
-	//	  +get +incr
+	//	  +get +incr +info +hscan
+	//
+	// The last two are for Leases only.
 	Username, Password                 string
 	SentinelUsername, SentinelPassword string
 

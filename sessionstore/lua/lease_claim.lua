@@ -1,0 +1,33 @@
+-- Gives a key to a node, unless another has it.
+--
+-- ARGV: …, node, incarnation, key, backend, least fencing token
+-- Returns {'yours', fence}; {'held', fence, node, incarnation, backend, address};
+-- {'quiet', µs} when nobody may have it yet; or {'none'} when the node has no
+-- lease.
+--
+-- Who has the key already gets it again, with a new token: each process has one
+-- of its own.
+
+local node, incarnation, key, backend, least = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+if not holds(node, incarnation) then
+	return {'none'}
+end
+local fence, holder, held, theirs = owner(key)
+if fence then
+	if not (holder == node and held == incarnation) then
+		local current, till, address = lease(holder)
+		if current == held and now < till then
+			return {'held', fence, holder, held, theirs, address}
+		end
+		if not current and now < quiet then
+			return {'quiet', text(quiet - now)}
+		end
+	end
+elseif now < quiet then
+	return {'quiet', text(quiet - now)}
+end
+local last = tonumber(redis.call('HGET', meta, 'fence') or '0')
+local token = text(math.max(last + 1, now, least))
+redis.call('HSET', meta, 'fence', token)
+own(key, token, node, incarnation, backend)
+return {'yours', token}
