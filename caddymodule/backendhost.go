@@ -131,7 +131,7 @@ func holdService(h *holdings, name string, host *BackendHost) (*sharedService, e
 		lastServices.ended[name] = ended
 		return &sharedService{
 			Service: sessionbackend.NewService(name, sessionbackend.ServiceOptions{
-				Fences: host.Node, After: before, Logger: host.Logger, Observer: metrics,
+				Ownership: host.Node, After: before, Logger: host.Logger, Observer: metrics,
 			}),
 			before: before, ended: ended,
 		}, nil

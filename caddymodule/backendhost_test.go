@@ -39,9 +39,10 @@ func (d *slowDriver) Start(_ context.Context, identity sessionbackend.Identity) 
 func (b *slowBackend) Address() sessionbackend.Address {
 	return sessionbackend.Address{Network: "unix", Address: b.listener.Addr().String()}
 }
-func (b *slowBackend) Notified() <-chan struct{} { return nil }
-func (b *slowBackend) Done() <-chan struct{}     { return b.done }
-func (b *slowBackend) Exit() sessionbackend.Exit { return sessionbackend.Exit{} }
+func (b *slowBackend) Notified() <-chan struct{}      { return nil }
+func (b *slowBackend) Done() <-chan struct{}          { return b.done }
+func (b *slowBackend) Extend(sessionbackend.BootTime) {}
+func (b *slowBackend) Exit() sessionbackend.Exit      { return sessionbackend.Exit{} }
 
 func (b *slowBackend) Stop(time.Duration) {
 	b.stopped.Do(func() {

@@ -2,6 +2,7 @@ package sessionbackend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -16,6 +17,7 @@ type Backend struct {
 	Identity
 
 	service   *Service
+	client    string // who asked for it, see clients
 	since     time.Time
 	fenceText string        // set with Fence
 	address   Address       // set before ready is closed
@@ -26,6 +28,7 @@ type Backend struct {
 
 	// Guarded by the service's mutex. Whether a request comes in and whether the
 	// backend is ended are decided under one lock.
+	tenure    *Tenure // set before the process is started
 	holds     int
 	opened    time.Time // when it became ready; zero: it never did
 	idleSince time.Time // of one that is ready: when the last request ended
@@ -104,9 +107,15 @@ type outcome struct {
 	exit    Exit
 	started bool          // there was a process
 	opened  bool          // it was ready
-	waiting bool          // it was to start when others had gone, and they did not
+	waiting bool          // it was not started: others had to go first, or own the key
 	timeout time.Duration // it was not ready within this
 	err     error         // why it could not be started
+}
+
+// held reports whether another edge has it.
+func (o *outcome) held() bool {
+	var held *HeldError
+	return errors.As(o.err, &held)
 }
 
 // failed reports whether it ended for a fault of its own.
@@ -122,7 +131,10 @@ func (o *outcome) failed() bool {
 
 // cause returns the end as the error of a start.
 func (o *outcome) cause(service string) error {
+	var unavailable *UnavailableError
 	switch {
+	case o.held() || errors.As(o.err, &unavailable):
+		return o.err
 	case o.timeout != 0:
 		return &StartError{Service: service, Timeout: o.timeout}
 	case o.err != nil:
@@ -137,12 +149,15 @@ func (b *Backend) live(config Config) {
 	end := b.run(config)
 	if end.opened = !b.opened.IsZero(); !end.opened {
 		cause := end.cause(b.service.name)
-		b.service.options.Observer.BackendStarted(b.service.name, time.Since(b.since), cause)
+		if !end.held() {
+			b.service.options.Observer.BackendStarted(b.service.name, time.Since(b.since), cause)
+		}
 		if end.reason != External {
 			b.failed = cause
 		}
 	}
 	b.log(&end)
+	b.tenure.release()
 	b.service.bury(b, end)
 	b.advance(Event{Status: Terminated, Reason: end.reason, Kind: end.kind, ExitError: end.started && !end.exit.Clean()})
 	close(b.gone)
@@ -153,14 +168,13 @@ func (b *Backend) run(config Config) outcome {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), config.StartTimeout, errNotReady)
 	defer cancel()
 	b.advance(Event{Status: Starting})
-	instance, err := b.start(ctx, config.Driver)
+	tenure, err := b.own(ctx)
 	if err != nil {
-		b.close()
-		end := outcome{order: order{InternalError, Hard}, err: err}
-		if context.Cause(ctx) == errNotReady {
-			end = outcome{order: order{StartupTimeout, Hard}, timeout: config.StartTimeout, err: err, waiting: b.fenceText == ""}
-		}
-		return end
+		return b.unstarted(ctx, config, err, true)
+	}
+	instance, err := config.Driver.Start(ctx, b.Identity)
+	if err != nil {
+		return b.unstarted(ctx, config, err, false)
 	}
 	b.advance(Event{Status: Waiting})
 	address, err := b.await(ctx, instance, config.Ready)
@@ -172,14 +186,28 @@ func (b *Backend) run(config Config) outcome {
 		b.ask(StartupTimeout, Hard)
 	}
 	end := b.end(instance)
-	if end.reason == StartupTimeout {
+	switch {
+	case end.reason == StartupTimeout:
 		end.timeout = config.StartTimeout
+	case end.reason == "" && tenure.over(): // the driver killed it in time
+		end.order = order{KeyExpired, Hard}
 	}
 	return end
 }
 
-// start takes a fencing token and starts the process.
-func (b *Backend) start(ctx context.Context, driver Driver) (Instance, error) {
+// unstarted is the end of a backend that could not be started; waiting: it was not
+// tried.
+func (b *Backend) unstarted(ctx context.Context, config Config, err error, waiting bool) outcome {
+	b.close()
+	end := outcome{order: order{InternalError, Hard}, err: err, waiting: waiting}
+	if context.Cause(ctx) == errNotReady {
+		end.reason, end.timeout = StartupTimeout, config.StartTimeout
+	}
+	return end
+}
+
+// own claims the key, and with it a fencing token.
+func (b *Backend) own(ctx context.Context) (*Tenure, error) {
 	if before := b.service.options.After; before != nil {
 		select {
 		case <-before:
@@ -187,14 +215,15 @@ func (b *Backend) start(ctx context.Context, driver Driver) (Instance, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
-	fence, err := b.service.options.Fences.Next(ctx)
+	tenure, err := b.service.options.Ownership.Claim(ctx, b.Identity)
 	if err != nil {
 		return nil, err
 	}
 	b.service.mu.Lock()
-	b.Fence, b.fenceText = fence, strconv.FormatInt(fence, 10)
+	b.tenure = tenure
+	b.Fence, b.fenceText, b.Deadline = tenure.fence, strconv.FormatInt(tenure.fence, 10), tenure.Deadline
 	b.service.mu.Unlock()
-	return driver.Start(ctx, b.Identity)
+	return tenure, nil
 }
 
 // open lets requests in.
@@ -224,10 +253,19 @@ func (b *Backend) sit(instance Instance) {
 		select {
 		case <-instance.Done():
 			return
+		case <-b.tenure.lost:
+			b.ask(KeyExpired, Hard)
+			return
+		case <-b.tenure.extended:
+			instance.Extend(b.tenure.Deadline())
 		case <-b.poke:
 		case <-timer.C:
 		}
 		if b.order().reason != "" {
+			return
+		}
+		if b.tenure.left() <= 0 {
+			b.ask(KeyExpired, Soft)
 			return
 		}
 		wait, over := b.look()
@@ -264,7 +302,7 @@ func (b *Backend) look() (wait time.Duration, over bool) {
 		b.serving, b.ending = false, true
 		return 0, true
 	}
-	return wait, false
+	return min(wait, b.tenure.left()), false
 }
 
 // end ends the backend, as it was asked, and waits until nothing of it is left.
@@ -283,9 +321,17 @@ func (b *Backend) end(instance Instance) outcome {
 			instance.Stop(b.service.StopGrace())
 		}
 		obeyed = asked
+		lost := b.tenure.lost
+		if asked.kind == Hard {
+			lost = nil // it was killed
+		}
 		select {
 		case <-instance.Done():
 			return outcome{order: asked, exit: instance.Exit(), started: true}
+		case <-lost:
+			b.ask(KeyExpired, Hard)
+		case <-b.tenure.extended:
+			instance.Extend(b.tenure.Deadline())
 		case <-b.poke:
 		}
 	}
@@ -302,6 +348,7 @@ func (b *Backend) log(end *outcome) {
 	}
 	logger := b.service.options.Logger
 	switch {
+	case end.held(): // it is nothing to anybody but the requests that waited
 	case end.err != nil && (end.timeout == 0 || end.waiting):
 		logger.Error("a session backend could not be started", append(fields, zap.Error(end.err))...)
 	case end.timeout != 0:

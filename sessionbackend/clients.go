@@ -21,6 +21,13 @@ func (c *clients) allow(service, client string) error {
 	return err
 }
 
+// refund takes a start back that did not take place.
+func (c *clients) refund(client string) {
+	if network, ok := c.counted(client); ok && c.starts[network] > 0 {
+		c.starts[network]--
+	}
+}
+
 // counted returns what a client counts as; false: it is not counted.
 func (c *clients) counted(client string) (netip.Prefix, bool) {
 	address, err := netip.ParseAddr(client)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,7 +36,10 @@ type localInstance struct {
 	once     sync.Once
 	exit     Exit
 	soft     atomic.Bool // was asked to end
-	stops    atomic.Int32
+
+	mu     sync.Mutex
+	killer *time.Timer // at its deadline
+	stops  atomic.Int32
 }
 
 func newLocalDriver(t *testing.T) *localDriver {
@@ -65,6 +69,9 @@ func (d *localDriver) Start(ctx context.Context, identity Identity) (Instance, e
 	}
 	d.alive[identity.Key] = identity.ID
 	d.started = append(d.started, i)
+	if identity.Deadline != nil {
+		i.Extend(identity.Deadline())
+	}
 	if d.exit != nil {
 		go i.end(*d.exit)
 	}
@@ -75,6 +82,16 @@ func (d *localDriver) starts() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.started)
+}
+
+// killAll ends all backends.
+func (d *localDriver) killAll() {
+	d.mu.Lock()
+	all := slices.Clone(d.started)
+	d.mu.Unlock()
+	for _, i := range all {
+		i.end(Exit{Code: -1, Signal: "SIGKILL"})
+	}
 }
 
 func (d *localDriver) last() *localInstance {
@@ -103,6 +120,16 @@ func (i *localInstance) Notified() <-chan struct{} { return i.notified }
 func (i *localInstance) Done() <-chan struct{}     { return i.done }
 func (i *localInstance) Exit() Exit                { return i.exit }
 
+// Extend implements Instance.
+func (i *localInstance) Extend(deadline BootTime) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if deadline == 0 || i.killer != nil && !i.killer.Stop() {
+		return // there is none, or it has passed
+	}
+	i.killer = time.AfterFunc(deadline.Until(Now()), func() { i.end(Exit{Code: -1, Signal: "SIGKILL"}) })
+}
+
 // Stop implements Instance: they take their time to end.
 func (i *localInstance) Stop(grace time.Duration) {
 	i.stops.Add(1)
@@ -114,7 +141,11 @@ func (i *localInstance) Stop(grace time.Duration) {
 	time.AfterFunc(min(i.driver.ending, grace), func() { i.end(Exit{}) })
 }
 
-// counter gives out fencing tokens.
+// counter owns all keys.
 type counter struct{ last atomic.Int64 }
 
-func (c *counter) Next(context.Context) (int64, error) { return c.last.Add(1), nil }
+func (c *counter) Claim(context.Context, Identity) (*Tenure, error) {
+	return &Tenure{fence: c.last.Add(1)}, nil
+}
+func (*counter) Elsewhere(string, string) *HeldError            { return nil }
+func (*counter) Ask(context.Context, string, string) *HeldError { return nil }

@@ -74,6 +74,11 @@ func (b *Backend) await(ctx context.Context, instance Instance, ready Readiness)
 			return Address{}, errEnded
 		case <-ctx.Done():
 			return Address{}, context.Cause(ctx)
+		case <-b.tenure.lost:
+			b.ask(KeyExpired, Hard)
+			return Address{}, errAsked
+		case <-b.tenure.extended:
+			instance.Extend(b.tenure.Deadline())
 		case <-b.poke:
 			if b.order().reason != "" {
 				return Address{}, errAsked

@@ -28,9 +28,9 @@ type Service struct {
 	clients  clients
 }
 
-// ServiceOptions are what a service keeps for ever. Fences is needed.
+// ServiceOptions are what a service keeps for ever. Ownership is needed.
 type ServiceOptions struct {
-	Fences Fences
+	Ownership Ownership
 
 	// After is closed when a service that had the name before has ended; no backend
 	// starts before. Nil: there was none.
@@ -97,8 +97,8 @@ func (s *Service) Configure(config Config) error {
 
 // Acquire returns the backend of a key once it is ready, and starts it if it is
 // not there. The backend is not ended for being idle before Release. Its errors
-// are *KeyError, *FullError, *ClientError, *BackoffError, *StartError,
-// ErrClosed, and why ctx ended.
+// are *KeyError, *FullError, *ClientError, *BackoffError, *StartError, *HeldError
+// when another edge has it, *UnavailableError, ErrClosed, and why ctx ended.
 func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Backend, error) {
 	b, ready := s.readyBackend(key)
 	if ready {
@@ -114,7 +114,7 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 	for {
 		b, leaving, err := s.claim(key, caller)
 		if err != nil {
-			return nil, err
+			return nil, s.elsewhere(ctx, key, err)
 		}
 		if b == nil {
 			select {
@@ -141,6 +141,19 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 			return nil, s.waited(ctx, timeout)
 		}
 	}
+}
+
+// elsewhere returns, for a request that is refused a backend here, the edge that
+// has it, or the refusal.
+func (s *Service) elsewhere(ctx context.Context, key string, refusal error) error {
+	var known *HeldError
+	if errors.As(refusal, &known) {
+		return refusal
+	}
+	if held := s.options.Ownership.Ask(ctx, s.name, key); held != nil {
+		return held
+	}
+	return refusal
 }
 
 // Check returns the error that a request of a caller would get which needs a
@@ -181,7 +194,7 @@ func (s *Service) readyBackend(key string) (*Backend, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.backends[key]
-	if b == nil || !b.serving {
+	if b == nil || !b.serving || b.tenure.over() {
 		return nil, false
 	}
 	b.holds++
@@ -194,11 +207,20 @@ func (s *Service) claim(key string, caller Caller) (b *Backend, leaving <-chan s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b := s.backends[key]; b != nil {
+		if b.serving && b.tenure.over() {
+			b.serving, b.ending = false, true
+			b.wake()
+		}
 		if b.ending {
 			return nil, b.gone, nil
 		}
 		b.holds++
 		return b, nil, nil
+	}
+	if !caller.Peer {
+		if held := s.options.Ownership.Elsewhere(s.name, key); held != nil {
+			return nil, nil, held
+		}
 	}
 	if s.closed {
 		return nil, nil, ErrClosed
@@ -214,7 +236,7 @@ func (s *Service) claim(key string, caller Caller) (b *Backend, leaving <-chan s
 		return nil, nil, err
 	}
 	b = newBackend(s, Identity{Service: s.name, Key: key, ID: newID()})
-	b.holds = 1
+	b.holds, b.client = 1, caller.Client
 	s.backends[key] = b
 	config := s.config
 	s.owned.Go(func() { b.live(config) })
@@ -250,13 +272,18 @@ func (s *Service) bury(b *Backend, end outcome) {
 	if s.backends[b.Key] == b {
 		delete(s.backends, b.Key)
 	}
-	if end.failed() {
+	switch {
+	case end.held():
+		s.clients.refund(b.client)
+	case end.failed():
 		s.failures.add(b.Key, end.cause(s.name), b.opened)
-	} else {
+	default:
 		s.failures.forget(b.Key)
 	}
 	s.mu.Unlock()
-	s.options.Observer.BackendEnded(s.name, end.reason)
+	if !end.held() {
+		s.options.Observer.BackendEnded(s.name, end.reason)
+	}
 }
 
 // Info describes a backend, for operators.

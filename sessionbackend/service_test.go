@@ -16,7 +16,7 @@ func inBubble(t *testing.T, config Config, test func(t *testing.T, s *Service, d
 	synctest.Test(t, func(t *testing.T) {
 		d := newLocalDriver(t)
 		config.Driver = d
-		s := NewService("docs", ServiceOptions{Fences: new(counter)})
+		s := NewService("docs", ServiceOptions{Ownership: new(counter)})
 		if err := s.Configure(config); err != nil {
 			t.Fatal(err)
 		}
@@ -371,7 +371,7 @@ func TestStuck(t *testing.T) {
 func TestAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, before := newLocalDriver(t), make(chan struct{})
-		s := NewService("docs", ServiceOptions{Fences: new(counter), After: before})
+		s := NewService("docs", ServiceOptions{Ownership: new(counter), After: before})
 		if err := s.Configure(Config{Driver: d}); err != nil {
 			t.Fatal(err)
 		}

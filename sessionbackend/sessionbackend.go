@@ -2,7 +2,7 @@
 // room, a process of its own: started by the first request for the key, there
 // for all later ones, and stopped when nobody has been connected for a while.
 //
-//	service := sessionbackend.NewService("docs", sessionbackend.ServiceOptions{Fences: fences})
+//	service := sessionbackend.NewService("docs", sessionbackend.ServiceOptions{Ownership: node})
 //	err := service.Configure(sessionbackend.Config{Driver: driver, Idle: time.Minute})
 //
 //	backend, err := service.Acquire(ctx, "report.md", sessionbackend.Caller{Client: "192.0.2.1"})
@@ -39,6 +39,10 @@ type Identity struct {
 	Key     string // SESSION_BACKEND_KEY
 	ID      string // SESSION_BACKEND_ID: lower-case letters and digits, never used again
 	Fence   int64  // SESSION_BACKEND_FENCING_TOKEN: microseconds since 1970 or more, below 2^53
+
+	// Deadline returns when the backend has to be gone unless Instance.Extend has
+	// put that off by then; 0: never. Nil: never.
+	Deadline func() BootTime
 }
 
 // Instance is the process of a backend.
@@ -53,6 +57,11 @@ type Instance interface {
 	// Stop asks the backend to end, and kills it when it has not within grace.
 	// It does not wait. With a grace of zero it is killed at once.
 	Stop(grace time.Duration)
+
+	// Extend puts off the deadline of the backend, at which it is killed whether the
+	// edge is there or not. A deadline that has passed cannot be put off. It does
+	// nothing where the identity has none.
+	Extend(deadline BootTime)
 
 	// Done is closed when nothing of the backend is left: neither the process
 	// nor any that it started.
@@ -93,6 +102,7 @@ func (e Exit) String() string {
 // Caller is who asks for a backend.
 type Caller struct {
 	Client string // the IP address whose starts are counted; anything else is not counted
+	Peer   bool   // another edge asks, which is told when this one is not the owner
 }
 
 // Defaults of a Config.
@@ -155,14 +165,6 @@ func (c Config) withDefaults() Config {
 		c.Ready.Kind = ReadyTCP
 	}
 	return c
-}
-
-// Fences gives out fencing tokens.
-type Fences interface {
-	// Next returns a token larger than all it has returned, in this process and
-	// those before it. It may have to wait until a process that gave them out
-	// before is gone.
-	Next(ctx context.Context) (int64, error)
 }
 
 // Observer is told what a service does, for metrics. Its methods may be called

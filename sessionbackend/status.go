@@ -28,6 +28,7 @@ const (
 	External       Reason = "external"       // somebody asked for it, or the server stops
 	StartupTimeout Reason = "startuptimeout" // it was not ready in time
 	InternalError  Reason = "internalerror"  // it could not be started
+	KeyExpired     Reason = "keyexpired"     // the edge may have lost the key to another
 )
 
 // Kind is how a backend was ended.

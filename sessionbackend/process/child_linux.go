@@ -49,6 +49,7 @@ type parent struct {
 	byPID   map[int]*child    // until nothing of it is left
 	byID    map[string]*child // likewise
 	ports   ports
+	alarm   *alarm        // of deadlines
 	none    chan struct{} // closed when closing and nothing is left
 }
 
@@ -63,13 +64,18 @@ func supervise(s settings) error {
 		return err
 	}
 	defer release()
+	alarm, err := newAlarm()
+	if err != nil {
+		return err
+	}
 	socket := os.NewFile(linkFD, "link to the edge")
 	p := &parent{
-		settings: s, dir: dir, out: newOutbox(socket), forks: make(chan *fork), born: make(chan struct{}, 1),
+		settings: s, dir: dir, alarm: alarm, out: newOutbox(socket), forks: make(chan *fork), born: make(chan struct{}, 1),
 		byPID: make(map[int]*child), byID: make(map[string]*child), none: make(chan struct{}),
 	}
 	go p.fork()
 	go p.reap()
+	go p.keepDeadlines()
 	p.out.put(&report{Hello: true})
 	orders := json.NewDecoder(bufio.NewReader(socket))
 	for {
@@ -152,6 +158,9 @@ func (p *parent) obey(o *order) {
 	if o.Start != nil {
 		p.starting.Go(func() { p.start(o.ID, o.Start) })
 		return
+	}
+	if o.Extend != 0 {
+		p.extend(o.ID, o.Extend)
 	}
 	if o.Ping {
 		p.out.put(&report{Pong: true})

@@ -39,6 +39,11 @@ func (d *driver) Start(ctx context.Context, identity sessionbackend.Identity) (s
 		logger:  l.logger.With(zap.String("service", identity.Service), zap.String("id", identity.ID)),
 		started: make(chan struct{}), notified: make(chan struct{}), done: make(chan struct{}),
 	}
+	start := d.spec.order(identity)
+	if identity.Deadline != nil {
+		start.Deadline = identity.Deadline()
+		i.enforce(start.Deadline)
+	}
 	l.mu.Lock()
 	if l.instances == nil {
 		l.mu.Unlock()
@@ -46,7 +51,7 @@ func (d *driver) Start(ctx context.Context, identity sessionbackend.Identity) (s
 	}
 	l.instances[i.id] = i
 	l.mu.Unlock()
-	if err := l.send(&order{ID: i.id, Start: d.spec.order(identity)}); err != nil {
+	if err := l.send(&order{ID: i.id, Start: start}); err != nil {
 		<-i.done // the link ends, and with it all instances
 		return nil, fmt.Errorf("%w: %w", errSupervisorDied, err)
 	}
@@ -96,6 +101,9 @@ type instance struct {
 	spec   *Spec
 	logger *zap.Logger
 
+	deadline sync.Mutex  // guards enforcer
+	enforcer *time.Timer // nil: there is no deadline
+
 	pidfd    int           // of the process; 0: unknown
 	started  chan struct{} // closed when address is set
 	address  sessionbackend.Address
@@ -114,6 +122,7 @@ func (i *instance) take(r *report) {
 		i.address = i.spec.address(r.Started.Socket, r.Started.Port)
 		close(i.started)
 	case r.Failed != "":
+		i.enforce(0)
 		i.failed = errors.New(r.Failed)
 		close(i.done)
 	case r.Notified:
@@ -130,6 +139,7 @@ func (i *instance) take(r *report) {
 
 func (i *instance) end(exit sessionbackend.Exit) {
 	i.drop()
+	i.enforce(0)
 	i.exit = exit
 	close(i.done)
 }
@@ -144,6 +154,30 @@ func (i *instance) Notified() <-chan struct{} { return i.notified }
 func (i *instance) Stop(grace time.Duration) {
 	// If the supervisor process is gone, so is the backend.
 	_ = i.link.send(&order{ID: i.id, Stop: true, Grace: grace})
+}
+
+// Extend implements sessionbackend.Instance.
+func (i *instance) Extend(deadline sessionbackend.BootTime) {
+	i.enforce(deadline)
+	_ = i.link.send(&order{ID: i.id, Extend: deadline}) // likewise
+}
+
+// enforce kills the supervisor process, should it not have reported the end of the
+// backend a while after its deadline: one that stands still keeps no deadlines. 0:
+// there is no deadline any more.
+func (i *instance) enforce(deadline sessionbackend.BootTime) {
+	i.deadline.Lock()
+	defer i.deadline.Unlock()
+	if i.enforcer != nil {
+		i.enforcer.Stop()
+	}
+	if deadline == 0 {
+		return
+	}
+	i.enforcer = time.AfterFunc(deadline.Until(sessionbackend.Now())+i.link.overdue, func() {
+		i.logger.Error("the supervisor process of session backends keeps no deadline, and is killed")
+		_ = i.link.command.Process.Kill() // it may have ended
+	})
 }
 
 // Done implements sessionbackend.Instance.

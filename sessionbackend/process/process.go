@@ -8,8 +8,9 @@
 //
 // All backends are children of one process, this binary again: the supervisor
 // process. It holds the node's lock for as long as anything of a backend is
-// left, kills what a backend leaves behind, and when the edge dies, it ends all
-// backends as if they had been asked to. When it dies itself, so do they.
+// left, kills what a backend leaves behind, keeps the deadlines of backends, and
+// when the edge dies, it ends all backends as if they had been asked to. When it
+// dies itself, so do they.
 //
 // A backend gets the environment of its Spec, PATH and HOME, and besides:
 //
@@ -49,6 +50,11 @@ type Options struct {
 	// Patience is how long the supervisor process may say nothing, though it is
 	// asked, before it is killed, and its backends with it; default 30s.
 	Patience time.Duration
+
+	// Overdue is how long after its deadline a backend may be there as far as the
+	// supervisor process has told, before that is killed, and all its backends with
+	// it; default 1s.
+	Overdue time.Duration
 
 	Logger *zap.Logger // default: none
 }

@@ -32,5 +32,8 @@ func (none) Start(context.Context, sessionbackend.Identity) (sessionbackend.Inst
 	return nil, errors.New("driver process: needs Linux; other systems cannot promise that a backend is gone when its server is")
 }
 
+// Settle has nothing to wait for.
+func (*Supervisor) Settle(context.Context) error { return nil }
+
 // Close has nothing to end.
 func (*Supervisor) Close(context.Context) error { return nil }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
 )
 
 // child is a backend.
@@ -26,6 +28,8 @@ type child struct {
 	notice  *os.File      // where it says that it is ready
 	trapped chan struct{} // it stands before its first instruction
 	exited  chan struct{} // closed when the process has ended
+
+	deadline sessionbackend.BootTime // guarded by the parent's mutex; 0: none
 
 	mu      sync.Mutex
 	failure error       // why it was killed before it began
@@ -43,7 +47,7 @@ type fork struct {
 
 // start starts a backend and reports how that went.
 func (p *parent) start(id string, o *start) {
-	c := &child{id: id, order: o, dir: filepath.Join(p.dir, id), trapped: make(chan struct{}, 1), exited: make(chan struct{})}
+	c := &child{id: id, order: o, deadline: o.Deadline, dir: filepath.Join(p.dir, id), trapped: make(chan struct{}, 1), exited: make(chan struct{})}
 	if err := p.launch(c); err == errLimits {
 		return // its end says why
 	} else if err != nil {
@@ -113,6 +117,9 @@ func (p *parent) launch(c *child) error {
 	case errLimits:
 		go c.output.read(func(string, int) {})
 		return err
+	case errOverdue:
+		voice.Close()
+		return err
 	default:
 		voice.Close()
 		return fmt.Errorf("%s cannot be executed: %w", c.order.Command, err)
@@ -162,11 +169,16 @@ func (p *parent) fork() {
 func (p *parent) forkOne(f *fork) error {
 	c := f.child
 	p.mu.Lock()
+	if c.overdue() {
+		p.mu.Unlock()
+		return errOverdue
+	}
 	// The reaper has to know the child before it learns of its end.
 	pid, err := syscall.ForkExec(f.argv[0], f.argv, f.attr)
 	if err == nil {
 		c.pid = pid
 		p.byPID[pid], p.byID[c.id] = c, c
+		p.alarm.set(c.deadline)
 	}
 	closing := p.closing
 	p.mu.Unlock()

@@ -35,6 +35,7 @@ type Supervisor struct {
 // NewSupervisor returns a Supervisor. Nothing is started yet.
 func NewSupervisor(options Options) *Supervisor {
 	options.Patience = cmp.Or(options.Patience, 30*time.Second)
+	options.Overdue = cmp.Or(options.Overdue, time.Second)
 	if options.Logger == nil {
 		options.Logger = zap.NewNop()
 	}
@@ -51,7 +52,7 @@ type link struct {
 	heard   atomic.Int64  // when it said something last, in nanoseconds since began
 	began   time.Time
 
-	patience time.Duration
+	patience, overdue time.Duration
 
 	sending sync.Mutex
 	out     *json.Encoder
@@ -64,6 +65,13 @@ var (
 	errSupervisorClosed = errors.New("the supervisor of session backends is closed")
 	errSupervisorDied   = errors.New("the supervisor process of session backends died, and its backends with it")
 )
+
+// Settle starts a supervisor process if there is none, and returns when nothing is
+// left of what those before had started.
+func (s *Supervisor) Settle(ctx context.Context) error {
+	_, err := s.running(ctx)
+	return err
+}
 
 // running returns the link to a supervisor process that is there and has made
 // sure that nothing is left of those before it.
@@ -127,7 +135,7 @@ func (s *Supervisor) launch(ctx context.Context) (*link, error) {
 	l := &link{
 		logger: s.options.Logger, socket: own, command: command, out: json.NewEncoder(own),
 		hello: make(chan struct{}), dead: make(chan struct{}), instances: make(map[string]*instance),
-		began: time.Now(), patience: s.options.Patience,
+		began: time.Now(), patience: s.options.Patience, overdue: s.options.Overdue,
 	}
 	go l.watch()
 	go func() {

@@ -1,6 +1,10 @@
 package process
 
-import "time"
+import (
+	"time"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+)
 
 // order is what the edge tells the supervisor process, in a line of JSON.
 type order struct {
@@ -9,6 +13,9 @@ type order struct {
 	Stop  bool          `json:"stop,omitempty"`  // the backend
 	Grace time.Duration `json:"grace,omitempty"` // of Stop
 	Ping  bool          `json:"ping,omitempty"`  // is to be answered
+
+	// Extend puts off the deadline of the backend.
+	Extend sessionbackend.BootTime `json:"extend,omitempty"`
 }
 
 // start orders a backend to be started.
@@ -21,6 +28,8 @@ type start struct {
 	User    *User         `json:"user,omitempty"`
 	Limits  Limits        `json:"limits"`
 	Grace   time.Duration `json:"grace"` // when the edge dies
+
+	Deadline sessionbackend.BootTime `json:"deadline,omitempty"`
 }
 
 // report is what the supervisor process tells the edge.

@@ -1,0 +1,94 @@
+package process_test
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+	"github.com/webtask-edge/caddy-webtask/tests/harness"
+)
+
+// until starts a backend that has a deadline.
+func (s *stage) until(left time.Duration) (sessionbackend.Instance, sessionbackend.BootTime) {
+	s.Helper()
+	deadline := sessionbackend.Now().Add(left)
+	driver, err := s.supervisor.Driver(spec(s.T, "socket"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.n++
+	i, err := driver.Start(s.Context(), sessionbackend.Identity{ID: fmt.Sprint("backend", s.n), Deadline: func() sessionbackend.BootTime { return deadline }})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return i, deadline
+}
+
+// A backend is killed at its deadline, which can be put off before and not after.
+func TestDeadline(t *testing.T) {
+	s := newStage(t)
+	i, deadline := s.until(time.Second)
+	others, _ := s.until(time.Hour)
+	for range 5 {
+		<-time.After(400 * time.Millisecond)
+		deadline = sessionbackend.Now().Add(time.Second)
+		i.Extend(deadline)
+	}
+	s.get(i, "/pid")
+	exit := s.ended(i)
+	if now := sessionbackend.Now(); now < deadline || exit.Signal != "SIGKILL" {
+		t.Errorf("it ended %v after its deadline: %v", -deadline.Until(now), exit)
+	}
+	i.Extend(sessionbackend.Now().Add(time.Hour)) // too late, and of nothing
+	s.get(others, "/pid")
+}
+
+// What comes too late, because the edge or the supervisor stood still, revives
+// nothing, and starts nothing.
+func TestLateExtension(t *testing.T) {
+	s := newStage(t)
+	i, _ := s.until(time.Second)
+	supervisor := pidOf(t, s.get(i, "/parent"))
+	if err := syscall.Kill(supervisor, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	i.Extend(sessionbackend.Now().Add(time.Hour)) // in time, but it is read after the first deadline
+	<-time.After(1100 * time.Millisecond)
+	if err := syscall.Kill(supervisor, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if exit := s.ended(i); exit.Signal != "SIGKILL" {
+		t.Errorf("it ended as %v", exit)
+	}
+	driver, err := s.supervisor.Driver(spec(t, "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := sessionbackend.Now()
+	if i, err := driver.Start(t.Context(), sessionbackend.Identity{ID: "late", Deadline: func() sessionbackend.BootTime { return past }}); err == nil {
+		t.Errorf("a backend was started after its deadline: %v", s.ended(i))
+	}
+}
+
+// A supervisor that stands still keeps no deadline, and so is killed, with all that
+// it runs.
+func TestSupervisorKeepsNoDeadline(t *testing.T) {
+	s := newStage(t)
+	i, _ := s.until(time.Second)
+	supervisor, backend := pidOf(t, s.get(i, "/parent")), pidOf(t, s.get(i, "/pid"))
+	if err := syscall.Kill(supervisor, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	s.ended(i)
+	if alive(backend) {
+		t.Error("the backend is there after its end")
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", supervisor)); err == nil {
+		harness.Until(t, "the supervisor is gone", func() bool { return !alive(supervisor) })
+	}
+	next, _ := s.until(time.Hour)
+	s.get(next, "/pid")
+}
