@@ -18,6 +18,7 @@ type Backend struct {
 
 	service   *Service
 	client    string // who asked for it, see clients
+	spawn     Spawn
 	since     time.Time
 	fenceText string        // set with Fence
 	address   Address       // set before ready is closed
@@ -36,6 +37,8 @@ type Backend struct {
 	ending    bool      // takes no more requests
 	evicted   bool      // to make room
 
+	visitors visitors
+
 	mu      sync.Mutex // guards what follows
 	history []Event
 	changed chan struct{}
@@ -48,9 +51,9 @@ type order struct {
 	kind   Kind
 }
 
-func newBackend(s *Service, identity Identity) *Backend {
+func newBackend(s *Service, identity Identity, spawn Spawn) *Backend {
 	b := &Backend{
-		Identity: identity, service: s, since: time.Now(),
+		Identity: identity, service: s, spawn: spawn, since: time.Now(),
 		ready: make(chan struct{}), gone: make(chan struct{}), poke: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	b.advance(Event{Status: Scheduled})
@@ -75,6 +78,28 @@ func (b *Backend) Release() {
 		b.idleSince = time.Now()
 	}
 	s.mu.Unlock()
+}
+
+// Terminate asks for the end of the backend, softly or hard, and returns Gone.
+func (b *Backend) Terminate(kind Kind) <-chan struct{} {
+	b.ask(External, kind)
+	return b.gone
+}
+
+// Info describes the backend as it is now.
+func (b *Backend) Info() Info {
+	b.service.mu.Lock()
+	defer b.service.mu.Unlock()
+	return b.info()
+}
+
+// info is Info where the service's mutex is held.
+func (b *Backend) info() Info {
+	info := Info{Identity: b.Identity, Status: b.Status(), Connections: b.holds, Since: b.since}
+	if b.serving && b.holds == 0 {
+		info.Idle = time.Since(b.idleSince)
+	}
+	return info
 }
 
 // wake has the backend's goroutine look again.
@@ -288,10 +313,10 @@ func (b *Backend) look() (wait time.Duration, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait = forever
-	if limit := s.config.Lifetime; limit > 0 {
+	if limit := shorter(s.config.Lifetime, b.spawn.Lifetime); limit > 0 {
 		wait = limit - time.Since(b.since)
 	}
-	if idle := s.config.Idle; idle >= 0 {
+	if idle := shorter(s.config.Idle, b.spawn.Idle); idle >= 0 {
 		left := idle
 		if b.holds == 0 {
 			left -= time.Since(b.idleSince)
@@ -303,6 +328,15 @@ func (b *Backend) look() (wait time.Duration, over bool) {
 		return 0, true
 	}
 	return min(wait, b.tenure.left()), false
+}
+
+// shorter returns a limit as one that may be narrowed; neither zero nor negative
+// ones are limits.
+func shorter(limit, narrowed time.Duration) time.Duration {
+	if narrowed > 0 && (limit <= 0 || narrowed < limit) {
+		return narrowed
+	}
+	return limit
 }
 
 // end ends the backend, as it was asked, and waits until nothing of it is left.

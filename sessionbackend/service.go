@@ -24,6 +24,7 @@ type Service struct {
 	config   Config
 	closed   bool
 	backends map[string]*Backend // by key; also those that end
+	history  history
 	failures failures
 	clients  clients
 }
@@ -206,6 +207,10 @@ func (s *Service) readyBackend(key string) (*Backend, bool) {
 func (s *Service) claim(key string, caller Caller) (b *Backend, leaving <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.claimLocked(key, caller, Spawn{})
+}
+
+func (s *Service) claimLocked(key string, caller Caller, spawn Spawn) (b *Backend, leaving <-chan struct{}, err error) {
 	if b := s.backends[key]; b != nil {
 		if b.serving && b.tenure.over() {
 			b.serving, b.ending = false, true
@@ -235,9 +240,10 @@ func (s *Service) claim(key string, caller Caller) (b *Backend, leaving <-chan s
 	if err := s.clients.allow(s.name, caller.Client); err != nil {
 		return nil, nil, err
 	}
-	b = newBackend(s, Identity{Service: s.name, Key: key, ID: newID()})
+	b = newBackend(s, Identity{Service: s.name, Key: key, ID: newID(), Env: spawn.Env}, spawn)
 	b.holds, b.client = 1, caller.Client
 	s.backends[key] = b
+	s.history.add(b)
 	config := s.config
 	s.owned.Go(func() { b.live(config) })
 	return b, nil, nil
@@ -272,6 +278,7 @@ func (s *Service) bury(b *Backend, end outcome) {
 	if s.backends[b.Key] == b {
 		delete(s.backends, b.Key)
 	}
+	s.history.ended(b, time.Now())
 	switch {
 	case end.held():
 		s.clients.refund(b.client)
@@ -301,11 +308,7 @@ func (s *Service) List() []Info {
 	defer s.mu.Unlock()
 	list := make([]Info, 0, len(s.backends))
 	for _, b := range s.backends {
-		info := Info{Identity: b.Identity, Status: b.Status(), Connections: b.holds, Since: b.since}
-		if b.serving && b.holds == 0 {
-			info.Idle = time.Since(b.idleSince)
-		}
-		list = append(list, info)
+		list = append(list, b.info())
 	}
 	slices.SortFunc(list, func(a, b Info) int { return cmp.Compare(a.Key, b.Key) })
 	return list
@@ -320,8 +323,7 @@ func (s *Service) Terminate(key string, kind Kind) <-chan struct{} {
 	if b == nil {
 		return nil
 	}
-	b.ask(External, kind)
-	return b.gone
+	return b.Terminate(kind)
 }
 
 // Drain refuses new backends and asks all to end. It does not wait.

@@ -40,6 +40,10 @@ type Identity struct {
 	ID      string // SESSION_BACKEND_ID: lower-case letters and digits, never used again
 	Fence   int64  // SESSION_BACKEND_FENCING_TOKEN: microseconds since 1970 or more, below 2^53
 
+	// Env are variables of its environment that it has besides those of the driver,
+	// which they replace. Their values are taken as they are.
+	Env map[string]string
+
 	// Deadline returns when the backend has to be gone unless Instance.Extend has
 	// put that off by then; 0: never. Nil: never.
 	Deadline func() BootTime
@@ -103,6 +107,15 @@ func (e Exit) String() string {
 type Caller struct {
 	Client string // the IP address whose starts are counted; anything else is not counted
 	Peer   bool   // another edge asks, which is told when this one is not the owner
+}
+
+// Spawn is what the starter of a backend says of that one. What is zero is as the
+// service has it.
+type Spawn struct {
+	Tag      string            // who asks for the backend with another is refused
+	Env      map[string]string // see Identity
+	Idle     time.Duration     // can only be shorter than Config.Idle
+	Lifetime time.Duration     // likewise
 }
 
 // Defaults of a Config.

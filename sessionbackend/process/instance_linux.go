@@ -78,6 +78,11 @@ func (s *Spec) order(identity sessionbackend.Identity) *start {
 	}
 	all := map[string]string{"PATH": os.Getenv("PATH"), "HOME": home}
 	maps.Copy(all, s.Env)
+	var about []string
+	for name, value := range identity.Env {
+		delete(all, name) // of a name that is there twice, programs see either
+		about = append(about, name+"="+value)
+	}
 	env := make([]string, 0, len(all))
 	for name, value := range all {
 		env = append(env, name+"="+value)
@@ -85,11 +90,11 @@ func (s *Spec) order(identity sessionbackend.Identity) *start {
 	return &start{
 		Command: s.Command, Args: s.Args, Dir: s.Dir, User: s.User, Limits: s.Limits, Grace: cmp.Or(s.Grace, sessionbackend.DefaultStopGrace),
 		Env: env,
-		About: []string{
-			ownPrefix + "BACKEND_ID=" + identity.ID,
-			ownPrefix + "BACKEND_KEY=" + identity.Key,
+		About: append(about,
+			ownPrefix+"BACKEND_ID="+identity.ID,
+			ownPrefix+"BACKEND_KEY="+identity.Key,
 			fmt.Sprintf("%sBACKEND_FENCING_TOKEN=%d", ownPrefix, identity.Fence),
-		},
+		),
 	}
 }
 
