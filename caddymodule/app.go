@@ -15,6 +15,7 @@ import (
 
 	"github.com/webtask-edge/caddy-webtask/edge"
 	"github.com/webtask-edge/caddy-webtask/jsruntime/source"
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -85,7 +86,9 @@ type App struct {
 	loader    *sharedLoader
 	verifier  *sharedVerifier // nil until Start when the keys are in the storage
 	usesToken atomic.Bool     // a handler in token mode, or a matcher, is there
-	mu        sync.Mutex      // guards handlers and backends
+	usesKeys  atomic.Bool     // a handler that knows tokens of session backends is there
+	tokens    *sessionbackend.Tokens
+	mu        sync.Mutex // guards handlers and backends
 	handlers  []*Handler
 	backends  []*SessionBackend
 
@@ -267,11 +270,16 @@ func (a *App) Start() error {
 	sharedLog.use(a.logger)
 	ctx, cancel := context.WithTimeout(a.ctx, startTimeout)
 	defer cancel()
-	if a.usesToken.Load() {
+	if a.usesToken.Load() || a.usesKeys.Load() {
 		if err := a.loadKeys(ctx); err != nil {
 			return err
 		}
+	}
+	if a.usesToken.Load() {
 		a.store.revocations.Start(ctx)
+	}
+	if err := a.deriveBackendKeys(); err != nil {
+		return err
 	}
 	options := edge.Options{
 		Rates:     a.store,

@@ -20,6 +20,7 @@ func TestReference(t *testing.T) {
 	compare(t, string(text), "| option of `tls`", tlsOptions)
 	compare(t, string(text), "## The directive `webtask`", handlerOptions[:len(handlerOptions)-len(limits)])
 	compare(t, string(text), "## The directive `session_backend`", sessionBackendOptions)
+	compare(t, string(text), "## The directive `session_api`", sessionAPIOptions)
 }
 
 // compare compares the first table after heading with options.

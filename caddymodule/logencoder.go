@@ -26,8 +26,8 @@ func init() {
 //     `Referer`, `Location`, messages),
 //   - whatever looks like a compact JWS (RFC 7515), in a path or elsewhere,
 //   - the values of the headers `Authorization`, `Proxy-Authorization`,
-//     `Cookie`, `Set-Cookie` and `X-Webtask-Token`, even where
-//     `log_credentials` would show them.
+//     `Cookie`, `Set-Cookie`, `X-Webtask-Token` and `X-Verified-Secret`, even
+//     where `log_credentials` would show them.
 //
 // It also escapes the control characters that other encoders leave as they
 // are.

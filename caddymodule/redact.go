@@ -9,7 +9,8 @@ import (
 const redacted = "REDACTED"
 
 // isSecretHeader reports whether name is that of a header, of requests or
-// answers, whose value no log may hold: a carrier of tokens or sessions.
+// answers, whose value no log may hold: a carrier of tokens, sessions or the secrets
+// of session backends.
 func isSecretHeader(name string) bool {
 	switch len(name) {
 	case len("Cookie"):
@@ -20,6 +21,8 @@ func isSecretHeader(name string) bool {
 		return strings.EqualFold(name, "Authorization")
 	case len("X-Webtask-Token"):
 		return strings.EqualFold(name, "X-Webtask-Token")
+	case len("X-Verified-Secret"):
+		return strings.EqualFold(name, "X-Verified-Secret")
 	case len("Proxy-Authorization"):
 		return strings.EqualFold(name, "Proxy-Authorization")
 	}

@@ -16,6 +16,9 @@ import (
 // aToken looks like a token of ours.
 const aToken = "eyJhbGciOiJIUzI1NiIsImtpZCI6Ind0MS1hYmMifQ.eyJ0ZW4iOiJhY21lIn0.c2lnbmF0dXJl"
 
+// backendToken looks like a token of a session backend.
+const backendToken = "eyJhbGciOiJIUzI1NiIsImtpZCI6Ind0MS1hYmMiLCJ0eXAiOiJiYWNrZW5kIn0.eyJzdmMiOiJkb2NzIn0.c2lnbmF0dXJl"
+
 func TestRedact(t *testing.T) {
 	for in, want := range map[string]string{
 		"/run?key=" + aToken:                       "/run?key=REDACTED",
@@ -29,6 +32,8 @@ func TestRedact(t *testing.T) {
 		"/run?a=?key=abc":                          "/run?a=?key=REDACTED",
 		"/run/" + aToken + "/x":                    "/run/REDACTED/x",
 		"/run/" + aToken + "/" + aToken:            "/run/REDACTED/REDACTED",
+		"/s/" + backendToken + "/ws?x=1":           "/s/REDACTED/ws?x=1",
+		"/room/blue?token=" + backendToken + "&a":  "/room/blue?token=REDACTED&a",
 		strings.ReplaceAll(aToken, ".", "%2E"):     "REDACTED",
 		"GET https://h/x?key=abc failed":           "GET https://h/x?key=REDACTED failed",
 		`parse "https://h/x?key=abc": bad`:         `parse "https://h/x?key=REDACTED": bad`,
@@ -88,9 +93,9 @@ func TestEncoder(t *testing.T) {
 		Header: http.Header{
 			"Authorization":   {"Bearer " + secret},
 			"Cookie":          {"webtask_session=" + secret},
-			"X-Webtask-Token": {secret},
-			"Referer":         {"https://example.com/?key=" + secret},
-			"User-Agent":      {"a browser"},
+			"X-Webtask-Token": {secret}, "X-Verified-Secret": {secret},
+			"Referer":    {"https://example.com/?key=" + secret},
+			"User-Agent": {"a browser"},
 		},
 	}
 	fields := []zapcore.Field{

@@ -170,6 +170,20 @@ func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at place) (place, 
 		if w.looking {
 			return at, nil
 		}
+		if handler.Auth == authToken {
+			w.acceptsTokens(at.hosts)
+		}
+		return at, handler.bind(at)
+	case *SessionConnect:
+		if w.looking {
+			return at, nil
+		}
+		w.acceptsTokens(at.hosts)
+		return at, handler.bind(at)
+	case *SessionAPI:
+		if w.looking {
+			return at, nil
+		}
 		return at, handler.bind(at)
 	case *caddyhttp.Subroute:
 		after, err := w.routes(handler.Routes, at)

@@ -104,6 +104,16 @@ type SessionBackend struct {
 	// only. Clients that send no Origin are no browsers and may.
 	Origins []string `json:"origins,omitempty"`
 
+	// Who may come here: `none`, everybody that the routes let through; `token`,
+	// requests with a token for the key, as `session_api` gives out, in
+	// `Authorization: Bearer …` or in the query parameter `token`. The process does
+	// not see it. Default: `none`.
+	Auth string `json:"auth,omitempty"`
+
+	// Variables of the environment that `session_api control` may set when it starts
+	// a process. Default: none.
+	AllowEnv []string `json:"allow_env,omitempty"`
+
 	// Run even where `templates` or `intercept` would process what the process
 	// answers.
 	TrustResponses bool `json:"trust_responses,omitempty"`
@@ -117,6 +127,7 @@ type SessionBackend struct {
 	byVisitor bool   // the key has sessionPlaceholder in it
 	service   *sharedService
 	driver    sessionbackend.Driver
+	program   []string // names of what the driver runs
 	logger    *zap.Logger
 }
 
@@ -181,6 +192,14 @@ func (b *SessionBackend) provision(ctx caddy.Context, at place) error {
 	}
 	if b.driver, err = driver.OpenDriver(host, time.Duration(b.StopGrace)); err != nil {
 		return err
+	}
+	if named, ok := module.(BackendProgram); ok {
+		b.program = named.Program()
+	}
+	if b.Auth == authToken {
+		if err := b.app.needBackendTokens(); err != nil {
+			return err
+		}
 	}
 	if b.service, err = holdService(&b.app.shared, b.Name, host); err != nil {
 		return err
@@ -259,8 +278,12 @@ func (b *SessionBackend) checkPlace(at place) error {
 	if b.TrustResponses || at.processors == nil {
 		return nil
 	}
-	return fmt.Errorf("it stands under %s, which would process what session backends answer; "+
-		"keep them apart with `handle` blocks, or write trust_responses in its block if they are trusted with it",
+	return fmt.Errorf("%w, or write trust_responses in its block if they are trusted with it", errProcessed(at))
+}
+
+// errProcessed says that what session backends answer would be processed there.
+func errProcessed(at place) error {
+	return fmt.Errorf("it stands under %s, which would process what session backends answer; keep them apart with `handle` blocks",
 		strings.Join(at.processors, " and "))
 }
 

@@ -39,6 +39,8 @@ func init() {
 //		on_full         refuse | evict
 //		client_starts   <number> | unlimited
 //		origins         <origins...>
+//		auth            none | token
+//		allow_env       <names...>
 //		trust_responses
 //		<subdirective of reverse_proxy>
 //	}
@@ -201,6 +203,15 @@ var sessionBackendOptions = []option[*SessionBackend]{
 			return err
 		},
 	},
+	{name: "auth", syntax: "none | token", dflt: "none", parse: stringOption(func(b *SessionBackend) *string { return &b.Auth })},
+	{
+		name: "allow_env", syntax: "<names...>", dflt: "none", repeats: true,
+		parse: func(d *caddyfile.Dispenser, b *SessionBackend) error {
+			names, err := someArgs(d)
+			b.AllowEnv = append(b.AllowEnv, names...)
+			return err
+		},
+	},
 	{name: "trust_responses", dflt: "off", parse: func(d *caddyfile.Dispenser, b *SessionBackend) error { return flagArg(d, &b.TrustResponses) }},
 }
 
@@ -271,6 +282,12 @@ func (b *SessionBackend) check() error {
 	}
 	if min(b.Lifetime, b.StartTimeout, b.StopGrace) < 0 || b.MaxBackends < 0 {
 		return errors.New("lifetime, start_timeout, stop_grace and max_backends cannot be negative")
+	}
+	if err := b.checkAuth(); err != nil {
+		return err
+	}
+	if err := checkAllowEnv(b.AllowEnv); err != nil {
+		return err
 	}
 	for i, origin := range b.Origins {
 		if origin == "*" {

@@ -27,6 +27,7 @@ type visit struct {
 	backend *sessionbackend.Backend // the last, where one turned out to be dead
 	request *http.Request           // as it came to the directive
 	repl    *caddy.Replacer
+	pass    *pass       // what it comes with, if it has to
 	sent    atomic.Bool // there was a connection, on which something of it may have gone out
 }
 
@@ -125,16 +126,33 @@ func (t *verifiedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Body = &verifiedBody{r.Body, r.Trailer}
 	}
 	// All values in one piece of memory: this is for every request.
-	values := [...]string{v.backend.Key, v.backend.ID, v.backend.FenceText(), v.path(), "{}", ""}
+	values := [...]string{v.backend.Key, v.backend.ID, v.backend.FenceText(), v.path(), "{}", "", ""}
+	if v.pass != nil {
+		values[4], values[6] = v.pass.data(), v.pass.token.Secret
+		r.Header["X-Verified-Secret"] = values[6:]
+	}
 	for n, name := range [...]string{"X-Verified-Key", "X-Verified-Backend", "X-Verified-Fence", "X-Verified-Path", "X-Verified-User-Data"} {
 		r.Header[name] = values[n : n+1 : n+1]
 	}
-	if user, ok := v.repl.GetString("http.auth.user.id"); ok && user != "" && httpguts.ValidHeaderFieldValue(user) {
+	if user := v.user(); user != "" && httpguts.ValidHeaderFieldValue(user) {
 		values[5] = user
-		r.Header["X-Verified-Username"] = values[5:]
+		r.Header["X-Verified-Username"] = values[5:6:6]
 	}
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { v.sent.Store(true) }}
-	return t.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
+	if v.pass != nil {
+		return v.pass.roundTrip(t.RoundTripper, r)
+	}
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// user returns who the request is of, as far as the edge knows.
+func (v *visit) user() string {
+	if v.pass != nil {
+		return v.pass.token.User
+	}
+	user, _ := v.repl.GetString("http.auth.user.id")
+	return user
 }
 
 // RequiresContentLength implements reverseproxy.ContentLengthRequiredTransport for
@@ -168,6 +186,9 @@ func (v *visit) placeholder(key string) (any, bool) {
 
 // path returns the URI as the client sent it.
 func (v *visit) path() string {
+	if v.pass != nil && v.pass.uri != "" {
+		return v.pass.uri
+	}
 	if original, ok := v.request.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.RequestURI != "" {
 		return original.RequestURI
 	}

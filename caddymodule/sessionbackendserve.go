@@ -22,17 +22,20 @@ import (
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if !b.app.life.enter() {
-		w.Header().Set("Retry-After", "1")
-		return caddyhttp.Error(http.StatusServiceUnavailable, errConfigurationOver)
+	if err := b.app.enter(w, r); err != nil {
+		return err
 	}
 	defer b.app.life.leave()
-	if b.app.running(r.Context()) == nil {
-		return caddyhttp.Error(http.StatusServiceUnavailable, errNotRunning)
-	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if err := b.checkOrigin(r); err != nil {
 		return caddyhttp.Error(http.StatusForbidden, err)
+	}
+	v := &visit{request: r, repl: repl}
+	if b.Auth == authToken {
+		var err error
+		if r, err = b.takeToken(r, v); err != nil {
+			return refuseToken(w, err)
+		}
 	}
 	if b.byVisitor {
 		if err := b.findVisitor(w, r, repl); err != nil {
@@ -43,13 +46,41 @@ func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 	if key == "" {
 		return caddyhttp.Error(http.StatusNotFound, errors.New("the request has no key of a session backend"))
 	}
-	v := &visit{request: r, repl: repl}
-	repl.Map(v.placeholder)
+	if v.pass != nil {
+		if v.pass.token.Key != key {
+			return caddyhttp.Error(http.StatusForbidden, errOtherKey)
+		}
+		return b.serveToken(w, r, next, v)
+	}
+	return b.serveVisit(w, r, next, v, func(ctx context.Context) (*sessionbackend.Backend, error) {
+		return b.service.Acquire(ctx, key, callerOf(r))
+	})
+}
+
+// enter counts a request of this configuration, which has to leave app.life when
+// it has ended.
+func (a *App) enter(w http.ResponseWriter, r *http.Request) error {
+	if !a.life.enter() {
+		w.Header().Set("Retry-After", "1")
+		return caddyhttp.Error(http.StatusServiceUnavailable, errConfigurationOver)
+	}
+	if a.running(r.Context()) == nil {
+		a.life.leave()
+		return caddyhttp.Error(http.StatusServiceUnavailable, errNotRunning)
+	}
+	return nil
+}
+
+// serveVisit proxies a request to the backend that acquire returns.
+func (b *SessionBackend) serveVisit(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit,
+	acquire func(context.Context) (*sessionbackend.Backend, error),
+) error {
+	v.repl.Map(v.placeholder)
 	caddyhttp.SetVar(r.Context(), visitVar, v)
 	var busySince time.Time
 	pause := firstDialPause
 	for attempt := 1; ; {
-		backend, err := b.service.Acquire(r.Context(), key, callerOf(r))
+		backend, err := acquire(r.Context())
 		if err != nil {
 			return b.refuse(w, err)
 		}
@@ -165,15 +196,18 @@ func backendStatus(err error) (status int, message string) {
 		key     *sessionbackend.KeyError
 		client  *sessionbackend.ClientError
 		full    *sessionbackend.FullError
+		cordon  *sessionbackend.CordonError
 		backoff *sessionbackend.BackoffError
 		start   *sessionbackend.StartError
 	)
 	switch {
+	case errors.Is(err, sessionbackend.ErrGone), errors.Is(err, webtask.ErrTokenRevoked):
+		return http.StatusGone, messageGone
 	case errors.As(err, &key):
 		return http.StatusBadRequest, err.Error()
 	case errors.As(err, &client):
 		return http.StatusTooManyRequests, err.Error()
-	case errors.As(err, &full), errors.Is(err, sessionbackend.ErrClosed):
+	case errors.As(err, &full), errors.As(err, &cordon), errors.Is(err, sessionbackend.ErrClosed):
 		return http.StatusServiceUnavailable, err.Error()
 	case errors.Is(err, webtask.ErrStoreUnavailable), errors.Is(err, webtask.ErrSessionQuota):
 		return http.StatusServiceUnavailable, "no session can be had of the store"

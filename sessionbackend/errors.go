@@ -32,6 +32,18 @@ func (*FullError) RetryAfter() time.Duration { return fullRetry }
 // fullRetry is a guess: backends end when their visitors leave.
 const fullRetry = 5 * time.Second
 
+// CordonError says that no more backends are started, and that those there are go on.
+type CordonError struct {
+	Service string
+}
+
+func (e *CordonError) Error() string {
+	return fmt.Sprintf("no more session backends of service %s are started on this server, which is being drained", e.Service)
+}
+
+// RetryAfter is when to try again.
+func (*CordonError) RetryAfter() time.Duration { return fullRetry }
+
 // ClientError says that a client started too many backends.
 type ClientError struct {
 	Service      string

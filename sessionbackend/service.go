@@ -23,6 +23,7 @@ type Service struct {
 	mu       sync.Mutex
 	config   Config
 	closed   bool
+	cordoned bool
 	backends map[string]*Backend // by key; also those that end
 	history  history
 	failures failures
@@ -99,7 +100,8 @@ func (s *Service) Configure(config Config) error {
 // Acquire returns the backend of a key once it is ready, and starts it if it is
 // not there. The backend is not ended for being idle before Release. Its errors
 // are *KeyError, *FullError, *ClientError, *BackoffError, *StartError, *HeldError
-// when another edge has it, *UnavailableError, ErrClosed, and why ctx ended.
+// when another edge has it, *UnavailableError, *CordonError, ErrClosed, and why ctx
+// ended.
 func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Backend, error) {
 	b, ready := s.readyBackend(key)
 	if ready {
@@ -158,12 +160,12 @@ func (s *Service) elsewhere(ctx context.Context, key string, refusal error) erro
 }
 
 // Check returns the error that a request of a caller would get which needs a
-// backend of a new key: *FullError, *ClientError or ErrClosed.
+// backend of a new key: *FullError, *ClientError, *CordonError or ErrClosed.
 func (s *Service) Check(caller Caller) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return ErrClosed
+	if err := s.open(); err != nil {
+		return err
 	}
 	if len(s.backends) >= s.config.MaxBackends && !s.config.Evict {
 		return &FullError{Service: s.name, MaxBackends: s.config.MaxBackends}
@@ -227,8 +229,8 @@ func (s *Service) claimLocked(key string, caller Caller, spawn Spawn) (b *Backen
 			return nil, nil, held
 		}
 	}
-	if s.closed {
-		return nil, nil, ErrClosed
+	if err := s.open(); err != nil {
+		return nil, nil, err
 	}
 	if err := s.failures.check(s.name, key); err != nil {
 		return nil, nil, err

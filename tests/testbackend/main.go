@@ -3,7 +3,8 @@
 //
 //	testbackend [never | exits | slow]
 //
-// A request that asks for an upgrade gets what it sends back; the last part of
+// A request that asks for an upgrade, a WebSocket or any other, gets what it sends
+// back; the last part of
 // another's path says what to do: events, wait, upload, crash, hello, or else to
 // tell who answers. The backend of the key "a" listens at $ALSO as well.
 package main
@@ -20,6 +21,8 @@ import (
 	"path"
 	"syscall"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 // Who is what the backend knows of itself and of a request.
@@ -28,6 +31,7 @@ type Who struct {
 	Key      string
 	ID       string
 	Fence    string
+	Env      []string
 	URI      string
 	Header   http.Header
 	Trailers http.Header
@@ -68,7 +72,12 @@ func main() {
 }
 
 func serve(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Upgrade") != "" {
+	switch r.Header.Get("Upgrade") {
+	case "":
+	case "websocket":
+		echoMessages(w, r)
+		return
+	default:
 		echo(w)
 		return
 	}
@@ -96,8 +105,26 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_ = json.NewEncoder(w).Encode(Who{
 			PID: os.Getpid(), Key: os.Getenv("SESSION_BACKEND_KEY"), ID: os.Getenv("SESSION_BACKEND_ID"), Fence: os.Getenv("SESSION_BACKEND_FENCING_TOKEN"),
+			Env: os.Environ(),
 			URI: r.RequestURI, Header: r.Header, Trailers: r.Trailer,
 		})
+	}
+}
+
+// echoMessages sends the messages of a WebSocket back.
+func echoMessages(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	if err != nil {
+		return
+	}
+	for {
+		kind, message, err := conn.Read(r.Context())
+		if err != nil {
+			return
+		}
+		if err := conn.Write(r.Context(), kind, message); err != nil {
+			return
+		}
 	}
 }
 

@@ -210,6 +210,9 @@ func (r *Driver) OpenDriver(host *caddymodule.BackendHost, grace time.Duration) 
 	return part.(*process.Supervisor).Driver(spec)
 }
 
+// Program implements caddymodule.BackendProgram.
+func (r *Driver) Program() []string { return []string{r.Command} }
+
 // spec returns what the driver runs, with global placeholders replaced.
 func (r *Driver) spec() (process.Spec, error) {
 	var spec process.Spec
@@ -290,7 +293,8 @@ func lookUp(name string) (*process.User, error) {
 
 // Interface guards
 var (
-	_ caddy.Provisioner         = (*Driver)(nil)
-	_ caddyfile.Unmarshaler     = (*Driver)(nil)
-	_ caddymodule.BackendDriver = (*Driver)(nil)
+	_ caddy.Provisioner          = (*Driver)(nil)
+	_ caddyfile.Unmarshaler      = (*Driver)(nil)
+	_ caddymodule.BackendDriver  = (*Driver)(nil)
+	_ caddymodule.BackendProgram = (*Driver)(nil)
 )
