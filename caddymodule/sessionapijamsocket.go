@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"time"
 
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
 )
@@ -70,7 +69,7 @@ type jamsocketInfo struct {
 
 func jamsocketInfoOf(b *sessionbackend.Backend, host string) jamsocketInfo {
 	return jamsocketInfo{
-		ID: b.ID, CreatedAt: b.Info().Since.UTC().Format(time.RFC3339Nano), Service: b.Service, Cluster: host, Environment: jamsocketEnvironment, Key: b.Key,
+		ID: b.ID, CreatedAt: b.Info().Since.UTC().Format(jamsocketTime), Service: b.Service, Cluster: host, Environment: jamsocketEnvironment, Key: b.Key,
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
 )
@@ -22,13 +21,16 @@ type backendState struct {
 func stateOf(event sessionbackend.Event, jamsocket bool) backendState {
 	state := backendState{Status: string(event.Status), Time: event.Time.UnixMilli(), Reason: string(event.Reason), Kind: string(event.Kind)}
 	if jamsocket {
-		state.Time = event.Time.UTC().Format(time.RFC3339Nano)
+		state.Time = event.Time.UTC().Format(jamsocketTime)
 	}
 	if event.Status == sessionbackend.Terminated {
 		state.ExitError = &event.ExitError
 	}
 	return state
 }
+
+// jamsocketTime is RFC 3339 with as many digits each time: callers sort them as text.
+const jamsocketTime = "2006-01-02T15:04:05.000000Z07:00"
 
 // lastState is the status of a backend now.
 func lastState(b *sessionbackend.Backend, jamsocket bool) backendState {

@@ -3,11 +3,12 @@
 # what to install.
 set -euo pipefail
 
-# Debian's packages of these programs bear the programs' names.
+# Debian's packages of these programs bear the programs' names, but for node.
 missing=()
-for program in redis-server chromium gcc curl; do
+for program in redis-server chromium gcc curl npm; do
 	command -v "$program" >/dev/null || missing+=("$program")
 done
+command -v node >/dev/null || missing+=(nodejs)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
