@@ -23,7 +23,7 @@ type connectRequest struct {
 	SpawnConfig *spawnConfig    `json:"spawn_config"`
 	User        string          `json:"user"`
 	Auth        json.RawMessage `json:"auth"`
-	Pool        string          `json:"pool"` // of a key without spawn_config; Plane has none
+	Pool        string          `json:"pool"` // here or in spawn_config
 }
 
 // connectKey is a key of Plane's.

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -103,7 +104,12 @@ func (c *spawnConfig) checkFixed(b *SessionBackend) error {
 	return nil
 }
 
-// saysSomething reports whether JSON is more than a way to say nothing.
+// saysSomething reports whether JSON is more than a way to say nothing, such as an
+// object whose members are null.
 func saysSomething(text json.RawMessage) bool {
-	return !slices.Contains([]string{"", "null", "false", "{}"}, string(text))
+	var members map[string]json.RawMessage
+	if json.Unmarshal(text, &members) == nil {
+		return slices.ContainsFunc(slices.Collect(maps.Values(members)), saysSomething)
+	}
+	return len(text) > 0 && string(text) != "false"
 }

@@ -139,11 +139,7 @@ func (t *verifiedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Header["X-Verified-Username"] = values[5:6:6]
 	}
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { v.sent.Store(true) }}
-	r = r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
-	if v.pass != nil {
-		return v.pass.roundTrip(t.RoundTripper, r)
-	}
-	return t.RoundTripper.RoundTrip(r)
+	return t.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
 }
 
 // user returns who the request is of, as far as the edge knows.

@@ -63,8 +63,7 @@ func (a *App) directiveOf(service string) *SessionBackend {
 // pass is the token that a request comes with.
 type pass struct {
 	token *sessionbackend.Token
-	uri   string          // what backends are told was requested; empty: what was
-	cut   context.Context // ends when the token is revoked
+	uri   string // what backends are told was requested; empty: what was
 }
 
 // data returns what the token says of its user.
@@ -73,19 +72,6 @@ func (p *pass) data() string {
 		return "{}"
 	}
 	return string(p.token.Auth)
-}
-
-// roundTrip sends a request so that it ends when the token is revoked, also where
-// the proxy is configured not to cancel requests.
-func (p *pass) roundTrip(transport http.RoundTripper, r *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(r.Context())
-	// p.cut ends with the connection in any case, which releases ctx.
-	context.AfterFunc(p.cut, func() { cancel(context.Cause(p.cut)) })
-	response, err := transport.RoundTrip(r.WithContext(ctx))
-	if err == nil && response.StatusCode == http.StatusSwitchingProtocols {
-		context.AfterFunc(p.cut, func() { response.Body.Close() })
-	}
-	return response, err
 }
 
 // serveToken proxies a request with a token to the backend that the token is for.
@@ -99,7 +85,7 @@ func (b *SessionBackend) serveToken(w http.ResponseWriter, r *http.Request, next
 		return b.refuse(w, err)
 	}
 	defer done()
-	v.pass.cut = ctx
+	// The proxy ends what it does for the request, tunnels too, when ctx ends.
 	return b.serveVisit(w, r.WithContext(ctx), next, v, func(ctx context.Context) (*sessionbackend.Backend, error) {
 		backend, err := b.service.AcquireBackend(ctx, v.pass.token.Backend)
 		if err != nil && ctx.Err() != nil {

@@ -112,7 +112,7 @@ func TestConnectSpawns(t *testing.T) {
 	a := start(t, "allow_env DOC_ID LANGUAGE")
 	program := harness.Program(t, "testbackend")
 	c := a.connect(t, fmt.Sprintf(`{"spawn_config":{"pool":"docs","max_idle_seconds":86400,"executable":
-		{"image":%q,"pull_policy":"Never","mount":false,"resource_limits":{},"credentials":null,"env":{"DOC_ID":"{backend.port} $HOME"}}}}`, program))
+		{"image":%q,"pull_policy":"Never","mount":false,"resource_limits":{"cpu_period":null,"memory_limit_bytes":null},"credentials":null,"env":{"DOC_ID":"{backend.port} $HOME"}}}}`, program))
 	w := a.visit(t, c.URL)
 	if got := w.env("DOC_ID"); got != "{backend.port} $HOME" {
 		t.Errorf("DOC_ID is %q", got)
