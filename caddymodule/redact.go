@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"net/url"
 	"strings"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
 )
 
 // redacted stands in logs for what was there.
@@ -36,7 +38,7 @@ func redact(s string) string {
 	if query := strings.IndexByte(s, '?'); query >= 0 {
 		s = redactQuery(s, query+1)
 	}
-	return redactTokens(s)
+	return redactKept(redactTokens(s))
 }
 
 // redactQuery redacts the values of `key` in the query that starts at from.
@@ -103,6 +105,35 @@ func redactTokens(s string) string {
 			written = end
 		}
 		from = end
+	}
+	if written == 0 {
+		return s
+	}
+	out.WriteString(s[written:])
+	return out.String()
+}
+
+// redactKept takes kept tokens of session backends out of s.
+func redactKept(s string) string {
+	var out strings.Builder
+	written := 0
+	for from := 0; ; {
+		dash := strings.IndexByte(s[from:], '-')
+		if dash < 0 {
+			break
+		}
+		dash += from
+		from = dash + 1
+		start, end := dash-sessionbackend.KeptHead, dash+1+sessionbackend.KeptTail
+		if start < written || end > len(s) {
+			continue
+		}
+		if _, ok := sessionbackend.BackendOfKept(s[start:end]); !ok {
+			continue
+		}
+		out.WriteString(s[written:start])
+		out.WriteString(redacted)
+		written, from = end, end
 	}
 	if written == 0 {
 		return s

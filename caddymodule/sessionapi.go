@@ -49,6 +49,11 @@ type SessionAPI struct {
 	// How long tokens are valid for new requests. Default: 1h; at most 720h.
 	TokenLifetime caddy.Duration `json:"token_lifetime,omitempty"`
 
+	// What tokens are: `signed`, which say themselves what they are for; `kept`, random
+	// ones that are short and say nothing, of which the server keeps a list.
+	// Default: `signed`.
+	Tokens string `json:"tokens,omitempty"`
+
 	// The services that it is about. Default: all of this configuration.
 	Services []string `json:"services,omitempty"`
 
@@ -67,6 +72,12 @@ const (
 const (
 	apiAuthBearer   = "bearer"
 	apiAuthUpstream = "upstream"
+)
+
+// What tokens are.
+const (
+	tokensSigned = "signed"
+	tokensKept   = "kept"
 )
 
 // CaddyModule returns the Caddy module information.
@@ -139,8 +150,8 @@ func (a *SessionAPI) check() error {
 	switch a.Part {
 	case partControl:
 	case partPublic:
-		if a.Auth != "" || a.Secret != "" || a.URL != "" || a.TokenLifetime != 0 {
-			return errors.New("auth, url and token_lifetime: are for session_api control; leave them out")
+		if a.Auth != "" || a.Secret != "" || a.URL != "" || a.TokenLifetime != 0 || a.Tokens != "" {
+			return errors.New("auth, url, token_lifetime and tokens: are for session_api control; leave them out")
 		}
 		return nil
 	default:
@@ -166,6 +177,9 @@ func (a *SessionAPI) check() error {
 		if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
 			return fmt.Errorf("url: %q is not where session_connect can be; write scheme, host and path, such as https://example.com/s", a.URL)
 		}
+	}
+	if a.Tokens != "" && a.Tokens != tokensSigned && a.Tokens != tokensKept {
+		return fmt.Errorf("tokens: %q is unknown; it is signed or kept", a.Tokens)
 	}
 	if a.TokenLifetime < 0 || time.Duration(a.TokenLifetime) > sessionbackend.MaxTokenLifetime {
 		return fmt.Errorf("token_lifetime: it is at most %v", sessionbackend.MaxTokenLifetime)

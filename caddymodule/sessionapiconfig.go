@@ -18,6 +18,7 @@ func init() {
 //		auth            bearer <secret> | upstream
 //		url             <url>
 //		token_lifetime  <duration>
+//		tokens          signed | kept
 //		services        <names...>
 //	}
 //	session_api public [<matcher>] {
@@ -72,6 +73,7 @@ var sessionAPIOptions = []option[*SessionAPI]{
 	},
 	{name: "url", syntax: "<url>", dflt: "/s at the host of the call", parse: stringOption(func(a *SessionAPI) *string { return &a.URL })},
 	{name: "token_lifetime", syntax: "<duration>", dflt: "1h", parse: durationOption(func(a *SessionAPI) *caddy.Duration { return &a.TokenLifetime })},
+	{name: "tokens", syntax: "signed | kept", dflt: "signed", parse: stringOption(func(a *SessionAPI) *string { return &a.Tokens })},
 	{
 		name: "services", syntax: "<names...>", dflt: "all", repeats: true,
 		parse: func(d *caddyfile.Dispenser, a *SessionAPI) error {

@@ -102,18 +102,32 @@ func (a *SessionAPI) connectTo(w http.ResponseWriter, r *http.Request, request *
 	if err != nil {
 		return err
 	}
-	token := backend.Token(request.User, request.Auth, cmp.Or(time.Duration(a.TokenLifetime), sessionbackend.DefaultTokenLifetime))
-	signed, err := a.app.tokens.Sign(token)
+	text, token, err := a.tokenFor(backend, request)
 	if err != nil {
 		return &fault{status: http.StatusBadRequest, kind: kindInvalidRequest, message: err.Error()}
 	}
 	base, statusURL := a.urls(r, backend.ID)
 	answer := connectAnswer{
-		BackendID: backend.ID, Spawned: started, Status: string(backend.Status()), Token: signed, URL: base + "/" + signed + "/",
+		BackendID: backend.ID, Spawned: started, Status: string(backend.Status()), Token: text, URL: base + "/" + text + "/",
 		SecretToken: token.Secret, StatusURL: statusURL, Key: backend.Key, Fence: backend.Info().Fence, Pool: directive.Name,
 	}
 	answer.ReadyURL = answer.URL // session_connect has requests wait
 	return answerJSON(w, http.StatusOK, answer)
+}
+
+// tokenFor makes a token for a backend. One that has a static token has no other, and
+// that says nothing of users.
+func (a *SessionAPI) tokenFor(backend *sessionbackend.Backend, request *connectRequest) (text string, token *sessionbackend.Token, err error) {
+	if text, token := backend.Static(); text != "" {
+		return text, token, nil
+	}
+	token = backend.Token(request.User, request.Auth, cmp.Or(time.Duration(a.TokenLifetime), sessionbackend.DefaultTokenLifetime))
+	if a.Tokens == tokensKept {
+		text, err = backend.Keep(token)
+	} else {
+		text, err = a.app.tokens.Sign(token)
+	}
+	return text, token, err
 }
 
 // key returns the key of a request, and its tag.

@@ -68,7 +68,7 @@ func (c *spawnConfig) spawn(b *SessionBackend) (*sessionbackend.Spawn, error) {
 	if size > maxEnv {
 		return nil, refuseSpawn("executable.env", "it has %d bytes; %d are the most", size, maxEnv)
 	}
-	spawn.Env = c.Executable.Env
+	spawn.Env, spawn.Static = c.Executable.Env, c.UseStaticToken
 	for field, limit := range map[string]struct {
 		seconds *int64
 		into    *time.Duration
@@ -93,7 +93,7 @@ func (c *spawnConfig) checkFixed(b *SessionBackend) error {
 		}
 	}
 	for field, given := range map[string]bool{
-		"id": c.ID != "", "subdomain": c.Subdomain != "", "tag": c.Tag != "", "use_static_token": c.UseStaticToken,
+		"id": c.ID != "", "subdomain": c.Subdomain != "", "tag": c.Tag != "",
 		"executable.network_name": c.Executable.NetworkName != "", "executable.mount": saysSomething(c.Executable.Mount),
 		"executable.resource_limits": saysSomething(c.Executable.ResourceLimits), "executable.credentials": saysSomething(c.Executable.Credentials),
 	} {

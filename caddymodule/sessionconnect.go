@@ -6,12 +6,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend"
 )
 
 func init() {
@@ -101,7 +102,7 @@ func (c *SessionConnect) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 	if !ok {
 		return caddyhttp.Error(http.StatusBadRequest, errTokenInPath)
 	}
-	token, err := c.app.tokens.Open(signed, time.Now())
+	token, err := c.app.openBackendToken(signed)
 	if err != nil {
 		return caddyhttp.Error(http.StatusGone, fmt.Errorf("%s: %w", messageGone, err))
 	}
@@ -136,18 +137,25 @@ func cutPathToken(from *url.URL) (token string, rest *url.URL, ok bool) {
 		}
 		at = 1
 	}
-	whole := "/" + strings.Join(segments[at+1:], "/")
+	after := at + 1
+	if sessionbackend.IsStatic(segments[at]) {
+		after = at // as with Plane, the backend sees it
+	}
+	whole := "/" + strings.Join(segments[after:], "/")
 	path, err := url.PathUnescape(whole)
 	if err != nil {
 		return "", nil, false
 	}
-	after := *from
-	after.Path, after.RawPath = path, whole
-	return segments[at], &after, true
+	bare := *from
+	bare.Path, bare.RawPath = path, whole
+	return segments[at], &bare, true
 }
 
 // looksLikeToken reports whether a segment of a path has the form of a token.
 func looksLikeToken(segment string) bool {
+	if _, kept := sessionbackend.BackendOfKept(segment); kept {
+		return true
+	}
 	return strings.HasPrefix(segment, jwsStart) && strings.Count(segment, ".") == 2
 }
 

@@ -50,6 +50,24 @@ func (a *App) deriveBackendKeys() (err error) {
 	return err
 }
 
+// openBackendToken returns the token that a text is, or stands for. Whether its
+// backend is there, and whether it is revoked, is another question.
+func (a *App) openBackendToken(text string) (*sessionbackend.Token, error) {
+	id, ok := sessionbackend.BackendOfKept(text)
+	if !ok {
+		return a.tokens.Open(text, time.Now())
+	}
+	a.mu.Lock()
+	all := slices.Clone(a.backends)
+	a.mu.Unlock()
+	for _, directive := range all {
+		if backend := directive.service.ByID(id); backend != nil {
+			return backend.Kept(text, time.Now())
+		}
+	}
+	return nil, sessionbackend.ErrGone
+}
+
 // directiveOf returns the directive session_backend of a name, or nil.
 func (a *App) directiveOf(service string) *SessionBackend {
 	a.mu.Lock()
@@ -111,7 +129,7 @@ func (b *SessionBackend) takeToken(r *http.Request, v *visit) (*http.Request, er
 	if err != nil {
 		return nil, err
 	}
-	token, err := b.app.tokens.Open(signed, time.Now())
+	token, err := b.app.openBackendToken(signed)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadToken, err)
 	}
@@ -177,6 +195,8 @@ func refuseToken(w http.ResponseWriter, err error) error {
 	switch {
 	case errors.Is(err, errOtherKey):
 		return caddyhttp.Error(http.StatusForbidden, err)
+	case errors.Is(err, sessionbackend.ErrGone):
+		return caddyhttp.Error(http.StatusGone, errors.New(messageGone))
 	case errors.Is(err, errTwoTokens):
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	}

@@ -38,6 +38,7 @@ type Backend struct {
 	evicted   bool      // to make room
 
 	visitors visitors
+	kept     kept
 
 	mu      sync.Mutex // guards what follows
 	history []Event
@@ -57,6 +58,9 @@ func newBackend(s *Service, identity Identity, spawn Spawn) *Backend {
 		ready: make(chan struct{}), gone: make(chan struct{}), poke: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	b.advance(Event{Status: Scheduled})
+	if spawn.Static {
+		b.makeStatic()
+	}
 	return b
 }
 

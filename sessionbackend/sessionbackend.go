@@ -113,6 +113,7 @@ type Caller struct {
 // service has it.
 type Spawn struct {
 	Tag      string            // who asks for the backend with another is refused
+	Static   bool              // has a token for everybody, see Backend.Static
 	Env      map[string]string // see Identity
 	Idle     time.Duration     // can only be shorter than Config.Idle
 	Lifetime time.Duration     // likewise

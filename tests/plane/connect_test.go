@@ -85,7 +85,6 @@ func TestConnectRefused(t *testing.T) {
 		{strings.Replace(spawn(`"id":""`), `"spawn`, `"user":"a\nb","spawn`, 1), 400, "InvalidRequest", "user: "},
 		{spawn(`"id":"mine"`), 400, "InvalidSpawnConfig", "id: "},
 		{spawn(`"subdomain":"x"`), 400, "InvalidSpawnConfig", "subdomain: "},
-		{spawn(`"use_static_token":true`), 400, "InvalidSpawnConfig", "use_static_token: "},
 		{spawn(`"max_idle_seconds":0`), 400, "InvalidSpawnConfig", "max_idle_seconds: "},
 		{spawn(`"lifetime_limit_seconds":-1`), 400, "InvalidSpawnConfig", "lifetime_limit_seconds: "},
 		{spawn(`"executable":{"image":"evil/image"}`), 400, "InvalidSpawnConfig", "executable.image: "},
@@ -233,4 +232,50 @@ func TestServiceDemandsToken(t *testing.T) {
 		t.Fatal(resp.Status)
 	}
 	tunnel.says(t, "hello")
+}
+
+// Tokens that the server keeps say nothing, and are good for the same.
+func TestKeptTokens(t *testing.T) {
+	a := startWith(t, nil, []string{"tokens kept", "token_lifetime 3s"})
+	c := a.connect(t, inDocs("a"))
+	if len(c.Token) != 43 || !strings.HasPrefix(c.Token, c.BackendID) {
+		t.Errorf("the token is %s", c.Token)
+	}
+	w := a.visit(t, c.URL+"deep/%2F/path")
+	if w.ID != c.BackendID || w.URI != "/deep/%2F/path" || w.Header.Get("X-Verified-Username") != "ann" || w.Header.Get("X-Verified-Secret") != c.SecretToken {
+		t.Errorf("it leads to %+v", w)
+	}
+	a.AdminLoad(t, site(t, nil, []string{"tokens signed"}))
+	a.visit(t, c.URL)
+	a.client.Get(t, a.URL+"/s/"+c.Token[:len(c.Token)-1]+"2/").Want(t, http.StatusGone, "")
+	a.client.Get(t, a.URL+"/s/abcdefghijklmnop-ABCDEFGHIJKLMNOPQRSTUVWXYZ/").Want(t, http.StatusGone, "")
+	a.client.Get(t, a.URL+"/room/a?token="+c.Token).Want(t, http.StatusForbidden, "")
+	harness.Until(t, "it expires", func() bool { return a.client.Get(t, c.URL).Status == http.StatusGone })
+	if strings.Contains(a.Log.String(), c.Token) {
+		t.Error("the token is in the log")
+	}
+}
+
+// A static token is known to the backend, which finds it in the path.
+func TestStaticToken(t *testing.T) {
+	a := start(t)
+	static := `{"key":{"name":"a"},"spawn_config":{"pool":"docs","use_static_token":true},"user":"ann","auth":{"a":1}}`
+	c, again := a.connect(t, static), a.connect(t, inDocs("a"))
+	if !strings.HasPrefix(c.Token, "s.") || again.Token != c.Token || again.SecretToken != c.SecretToken || c.SecretToken == "" {
+		t.Errorf("the tokens are %s and %s", c.Token, again.Token)
+	}
+	w := a.visit(t, c.URL+"path")
+	if w.env("SESSION_BACKEND_STATIC_TOKEN") != c.Token || w.URI != "/"+c.Token+"/path" || w.Header.Get("X-Verified-Secret") != c.SecretToken {
+		t.Errorf("the backend sees %+v", w)
+	}
+	if w.Header.Get("X-Verified-User-Data") != "{}" || w.Header.Get("X-Verified-Username") != "" {
+		t.Errorf("it says of its user %v", w.Header)
+	}
+	a.client.Get(t, a.URL+"/s/s."+c.BackendID+"-ABCDEFGHIJKLMNOPQRSTUVWXYZ/").Want(t, http.StatusGone, "")
+	a.call(t, "POST", "/ctrl/b/"+c.BackendID+"/hard-terminate", "").Want(t, 200, "")
+	harness.Until(t, "it ends", func() bool { return !alive(w.PID) })
+	a.client.Get(t, c.URL).Want(t, http.StatusGone, "")
+	if log := a.Log.String(); strings.Contains(log, c.Token) || strings.Contains(log, c.SecretToken) {
+		t.Error("the token or its secret is in the log")
+	}
 }
