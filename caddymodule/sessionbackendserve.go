@@ -32,6 +32,8 @@ func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 	}
 	v := &visit{request: r, repl: repl}
 	if b.Auth == authToken {
+		// It may stand in the URL, which goes to no other site.
+		w.Header().Set("Referrer-Policy", "no-referrer")
 		var err error
 		if r, err = b.takeToken(r, v); err != nil {
 			return refuseToken(w, err)

@@ -131,7 +131,14 @@ func TestEndedAreRemembered(t *testing.T) {
 		if s.ByID(b.ID) != b || s.ByKey("a") != b || s.ByID("other") != nil || s.ByKey("b") != nil {
 			t.Fatal("one that is there is not found")
 		}
+		text, err := b.Keep(b.Token("ann", nil, 24*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
 		<-b.Terminate(Soft)
+		if _, err := b.Kept(text, time.Now()); err == nil {
+			t.Error("its tokens are kept")
+		}
 		after(historyTime - time.Minute)
 		if found := s.ByID(b.ID); found != b || found.Status() != Terminated || s.ByKey("a") != nil {
 			t.Errorf("after its end there is %v", found)

@@ -35,7 +35,10 @@ func (h *history) add(b *Backend) {
 	h.byID[b.ID] = b
 }
 
+// ended keeps what there is to tell of a backend, and no more.
 func (h *history) ended(b *Backend, now time.Time) {
+	b.Env, b.spawn.Env = nil, nil
+	b.kept.forget()
 	h.past = append(h.past, pastBackend{b.ID, now})
 	h.forget(now)
 }

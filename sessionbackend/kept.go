@@ -95,6 +95,13 @@ func (b *Backend) Keep(token *Token) (string, error) {
 	return text, nil
 }
 
+// forget drops the tokens of a backend that has ended.
+func (k *kept) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.tokens = nil
+}
+
 // Kept returns the token that a text stands for. Its errors wrap those of package
 // webtask.
 func (b *Backend) Kept(text string, now time.Time) (*Token, error) {

@@ -2,6 +2,7 @@ package plane
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -44,6 +45,29 @@ func TestConnect(t *testing.T) {
 	plain := a.connect(t, inDocs("plain"))
 	if w := a.visit(t, a.URL+"/doc/plain/who"); w.ID != plain.BackendID {
 		t.Errorf("the path leads to %s, the URL to %s", w.ID, plain.BackendID)
+	}
+}
+
+// Keys are data, and so are namespaces: no two share a backend.
+func TestConnectKeys(t *testing.T) {
+	a := start(t)
+	seen := map[string]string{}
+	for _, c := range []struct{ namespace, name, key string }{
+		{"", "../../etc/passwd", "../../etc/passwd"}, {"", "{env.HOME}", "{env.HOME}"}, {"", "{backend.port}", "{backend.port}"}, {"", "-rf", "-rf"},
+		{"", "ключ", "ключ"}, {"", "a b/c", "a b/c"}, {"x", "y/z", "x/y/z"}, {"x/y", "z", "x%2Fy/z"}, {"x%2Fy", "z", "x%252Fy/z"},
+	} {
+		body, err := json.Marshal(map[string]any{"key": map[string]string{"name": c.name, "namespace": c.namespace}, "spawn_config": map[string]string{"pool": "docs"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := a.connect(t, string(body))
+		if other, ok := seen[got.BackendID]; ok || got.Key != c.key {
+			t.Errorf("%+v has the key %q, and the backend of %q", c, got.Key, other)
+		}
+		seen[got.BackendID] = c.key
+		if w := a.visit(t, got.URL); w.Key != c.key || w.Header.Get("X-Verified-Key") != c.key {
+			t.Errorf("%+v: the backend has the key %q, and is told %q", c, w.Key, w.Header.Get("X-Verified-Key"))
+		}
 	}
 }
 
