@@ -109,7 +109,11 @@ func streamStates(w http.ResponseWriter, r *http.Request, b *sessionbackend.Back
 			if err != nil {
 				return err
 			}
-			if _, err := fmt.Fprintf(w, "id: %s\ndata: %s\n\n", events[sent].Status, text); err != nil {
+			id := fmt.Sprintf("id: %s\n", events[sent].Status)
+			if jamsocket {
+				id = "" // its client warns of each line that is no data
+			}
+			if _, err := fmt.Fprintf(w, "%sdata: %s\n\n", id, text); err != nil {
 				return nil // the client is gone
 			}
 		}

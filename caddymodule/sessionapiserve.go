@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -18,13 +19,7 @@ func (a *SessionAPI) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyht
 	if err := a.app.enter(w, r); err != nil {
 		return err
 	}
-	left := false
-	leave := func() {
-		if !left {
-			left = true
-			a.app.life.leave()
-		}
-	}
+	leave := sync.OnceFunc(a.app.life.leave)
 	defer leave()
 	var err error
 	if a.Part == partPublic {

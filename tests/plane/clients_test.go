@@ -84,12 +84,13 @@ func TestClientOfJamsocket(t *testing.T) {
 	a := start(t)
 	var saw struct {
 		Connected bool
+		OnlyData  bool
 		States    []string
 		Last      string
 		Failures  map[string]string
 	}
 	run(t, &saw, "jamsocket.js", a.URL, secret)
-	if got := strings.Join(saw.States, " "); !saw.Connected || saw.Last != "terminated" || got != "scheduled starting waiting ready hard-terminating terminated" {
+	if got := strings.Join(saw.States, " "); !saw.Connected || !saw.OnlyData || saw.Last != "terminated" || got != "scheduled starting waiting ready hard-terminating terminated" {
 		t.Errorf("it saw %+v", saw)
 	}
 	want := map[string]string{

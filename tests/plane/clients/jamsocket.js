@@ -22,6 +22,7 @@ async function main() {
     })
     stream.closed.then(resolve, reject)
   })
+  const raw = await (await fetch(`${url}/v2/backend/${connected.backend_id}/status/stream`)).text()
   const last = await api.status(connected.backend_id)
   const failures = {}
   const failing = {
@@ -36,6 +37,8 @@ async function main() {
   console.log(JSON.stringify({
     connected: isConnectResponse(connected),
     states: states.map((state) => (isBackendState(state) ? state.status : `no state: ${JSON.stringify(state)}`)),
+    // Of other lines its library for browsers warns.
+    onlyData: raw.trim().split('\n').every((line) => line === '' || line.startsWith('data:')),
     last: isBackendState(last) && last.status,
     failures,
   }))
