@@ -107,16 +107,22 @@ func matchCall(pattern, path []string) (args []string, ok bool) {
 	return args, len(path) == len(pattern)
 }
 
-// callPath returns the segments, still escaped, that follow one of the roots in a
-// path, or all if none is in it.
+// callPath returns the segments, still escaped, that follow one of the roots in the
+// path that the client sent, else in the one that there is, or all of that: what
+// strips a prefix before the directive may have taken the root away, and then a key
+// could be taken for one.
 func callPath(r *http.Request, roots ...string) (root string, path []string) {
-	segments := strings.Split(strings.Trim(r.URL.EscapedPath(), "/"), "/")
-	for i, segment := range segments {
-		if slices.Contains(roots, segment) {
-			return segment, segments[i+1:]
+	urls := []*url.URL{r.URL}
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		urls = []*url.URL{original.URL, r.URL}
+	}
+	for _, from := range urls {
+		path = strings.Split(strings.Trim(from.EscapedPath(), "/"), "/")
+		if i := slices.IndexFunc(path, func(segment string) bool { return slices.Contains(roots, segment) }); i >= 0 {
+			return path[i], path[i+1:]
 		}
 	}
-	return "", segments
+	return "", path
 }
 
 // jamsocketRoot is what the paths of Jamsocket's API begin with.

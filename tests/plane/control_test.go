@@ -168,6 +168,21 @@ func TestSessions(t *testing.T) {
 	harness.Until(t, "it is gone", func() bool { return list("?prefix=team/a") == nil })
 }
 
+// Calls are found wherever the API is mounted, and keys are not taken for calls.
+func TestMounts(t *testing.T) {
+	a := start(t)
+	for _, key := range []string{"v2/status", "ctrl/status"} {
+		a.connect(t, inDocs(key))
+		a.call(t, "GET", "/stripped/ctrl/k/"+key, "").Want(t, 200, fmt.Sprintf(`"key":%q`, key))
+	}
+	for _, mount := range []string{"/ctrl", "/stripped/ctrl", "/renamed"} {
+		a.call(t, "GET", mount+"/status", "").Want(t, 200, `"status":"ok"`)
+		var c connected
+		a.call(t, "POST", mount+"/connect", inDocs("a")).Want(t, 200, "").JSON(t, &c)
+		a.visit(t, c.URL)
+	}
+}
+
 // A server that is drained starts no backend, and keeps those it has.
 func TestDrain(t *testing.T) {
 	for _, path := range []string{"/ctrl/node/drain", "/ctrl/c/here/d/this/drain"} {

@@ -70,6 +70,18 @@ http://localhost:{$PORT} {
 			auth upstream
 		}
 	}
+	handle_path /stripped/ctrl/* {
+		session_api control {
+			auth bearer {env.API_SECRET}
+			services docs
+		}
+	}
+	handle_path /renamed/* {
+		session_api control {
+			auth bearer {env.API_SECRET}
+			services docs
+		}
+	}
 	handle /noauth/ctrl/* {
 		session_api control {
 			auth upstream
