@@ -99,6 +99,20 @@ func (key *ringKey) ectxKey(jti string) ([]byte, error) {
 	return hkdf.Key(sha256.New, key.secret, nil, ectxLabel+"\x00"+jti, 32)
 }
 
+// Secrets returns a secret of each key for a use of its own, that which signs first:
+//
+//	HKDF-SHA-256(key, salt: none, info: label, 32 bytes)
+func (k *Keyring) Secrets(label string) ([][]byte, error) {
+	secrets := make([][]byte, len(k.keys))
+	for i, key := range k.keys {
+		var err error
+		if secrets[i], err = hkdf.Key(sha256.New, key.secret, nil, label, 32); err != nil {
+			return nil, fmt.Errorf("deriving the key of %s: %w", label, err)
+		}
+	}
+	return secrets, nil
+}
+
 // ParseKeyring reads a JWK Set (RFC 7517 §5) of oct keys (RFC 7518 §6.4), each
 // of at least 256 bits, with a kid of "wt1-" and 16 characters of base64url,
 // and, if it has them, use "sig" and alg "HS256". Errors wrap ErrKeyring, name

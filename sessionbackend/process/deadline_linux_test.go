@@ -3,6 +3,8 @@ package process_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -46,15 +48,30 @@ func TestDeadline(t *testing.T) {
 	s.get(others, "/pid")
 }
 
+// freeze stops a process, and waits until all its threads stand still.
+func freeze(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	harness.Until(t, "all threads stand still", func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, thread := range threads {
+			if text, err := os.ReadFile(thread); err != nil || !strings.Contains(string(text), ") T ") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	})
+}
+
 // What comes too late, because the edge or the supervisor stood still, revives
 // nothing, and starts nothing.
 func TestLateExtension(t *testing.T) {
 	s := newStage(t)
 	i, _ := s.until(time.Second)
 	supervisor := pidOf(t, s.get(i, "/parent"))
-	if err := syscall.Kill(supervisor, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	freeze(t, supervisor)
 	i.Extend(sessionbackend.Now().Add(time.Hour)) // in time, but it is read after the first deadline
 	<-time.After(1100 * time.Millisecond)
 	if err := syscall.Kill(supervisor, syscall.SIGCONT); err != nil {
@@ -79,9 +96,7 @@ func TestSupervisorKeepsNoDeadline(t *testing.T) {
 	s := newStage(t)
 	i, _ := s.until(time.Second)
 	supervisor, backend := pidOf(t, s.get(i, "/parent")), pidOf(t, s.get(i, "/pid"))
-	if err := syscall.Kill(supervisor, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	freeze(t, supervisor)
 	s.ended(i)
 	if alive(backend) {
 		t.Error("the backend is there after its end")
