@@ -77,6 +77,24 @@ type App struct {
 	// for 10 minutes. Default: the last known set holds.
 	Revocation string `json:"revocation,omitempty"`
 
+	// Where other servers reach this one that share its session backends, as
+	// host:port: the backend of a key is at the server that was asked for it first, and
+	// requests at others go there. It takes the `redis` store. Default: this server is
+	// alone, and has a backend of its own for each key.
+	PeerListen string `json:"peer_listen,omitempty"`
+
+	// What others are told instead: host:port. Default: the host of `peer_listen`, or
+	// that by which this machine reaches Redis.
+	PeerAddress string `json:"peer_address,omitempty"`
+
+	// The name of this server among those: another one than theirs, of letters, digits,
+	// dots, hyphens and underscores. Default: the name of the machine.
+	Node string `json:"node,omitempty"`
+
+	// How long a server that fell silent keeps its session backends, the same for all
+	// servers. Default: 15s.
+	Lease caddy.Duration `json:"lease,omitempty"`
+
 	ctx    caddy.Context
 	logger *zap.Logger
 
@@ -164,7 +182,7 @@ func (a *App) check() error {
 	if a.Queue != nil && (a.Queue.Length < 0 || a.Queue.Wait < 0) {
 		return errors.New("queue: length and wait cannot be negative")
 	}
-	for _, check := range []error{checkEgress(a.EgressAllow), source.CheckAllow(a.CodeAllow), edge.CheckRunDomain(a.RunDomain)} {
+	for _, check := range []error{a.checkCluster(), checkEgress(a.EgressAllow), source.CheckAllow(a.CodeAllow), edge.CheckRunDomain(a.RunDomain)} {
 		if check != nil {
 			return check
 		}

@@ -35,6 +35,9 @@ func init() {
 //		egress        allow <hosts...>
 //		run_domain    *.<domain>
 //		revocation    strict
+//		peer_listen   <address> [<address for others>]
+//		node          <name>
+//		lease         <duration>
 //	}
 func parseApp(d *caddyfile.Dispenser, previous any) (any, error) {
 	app := new(App)
@@ -111,6 +114,26 @@ var appOptions = append([]option[*App]{
 			return nil
 		},
 	},
+	{
+		name: "peer_listen", syntax: "<address> [<address for others>]", dflt: "this server is alone",
+		parse: func(d *caddyfile.Dispenser, a *App) error {
+			args, err := someArgs(d)
+			if err != nil {
+				return err
+			}
+			a.PeerListen = args[0]
+			switch len(args) {
+			case 1:
+			case 2:
+				a.PeerAddress = args[1]
+			default:
+				return d.ArgErr()
+			}
+			return nil
+		},
+	},
+	{name: "node", syntax: "<name>", dflt: "the machine's name", parse: stringOption(func(a *App) *string { return &a.Node })},
+	{name: "lease", syntax: "<duration>", dflt: "15s", parse: durationOption(func(a *App) *caddy.Duration { return &a.Lease })},
 	{
 		name: "code_allow", syntax: "<urls...>", dflt: "any https URL", repeats: true,
 		parse: func(d *caddyfile.Dispenser, a *App) error {

@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +31,8 @@ type BackendHost struct {
 	Node   *sessionbackend.Node // proves that no other process has backends here
 	Logger *zap.Logger
 
+	cluster *backendCluster // nil: this edge is alone
+
 	mu    sync.Mutex
 	parts map[string]BackendPart
 }
@@ -37,6 +41,54 @@ type BackendHost struct {
 type BackendPart interface {
 	// Close ends what is left; it kills it when ctx ends.
 	Close(ctx context.Context) error
+}
+
+// BackendSettler may be implemented by a BackendPart that starts what outlives this
+// process.
+type BackendSettler interface {
+	// Settle returns when nothing is left of what a process before had started.
+	Settle(ctx context.Context) error
+}
+
+// settle has all drivers settle.
+func (h *BackendHost) settle(ctx context.Context) error {
+	h.mu.Lock()
+	parts := slices.Collect(maps.Values(h.parts))
+	h.mu.Unlock()
+	for _, part := range parts {
+		if settler, ok := part.(BackendSettler); ok {
+			if err := settler.Settle(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Overdue returns how long after its deadline a backend may be there, as far as a
+// driver knows, before the driver has to give up what keeps it; 0: backends have no
+// deadlines.
+func (h *BackendHost) Overdue() time.Duration {
+	if h.cluster == nil {
+		return 0
+	}
+	return h.cluster.Overdue()
+}
+
+// nodeName returns the name of this edge, "" if it is alone.
+func (h *BackendHost) nodeName() string {
+	if h.cluster == nil {
+		return ""
+	}
+	return h.cluster.Name()
+}
+
+// ownership returns what decides who has a backend.
+func (h *BackendHost) ownership() sessionbackend.Ownership {
+	if h.cluster == nil {
+		return h.Node
+	}
+	return h.cluster
 }
 
 // Part returns the part of that name, made if it is not there.
@@ -62,6 +114,9 @@ func (h *BackendHost) Destruct() error {
 	for _, part := range h.parts {
 		errs = append(errs, part.Close(ctx))
 	}
+	if h.cluster != nil {
+		errs = append(errs, h.cluster.Close(ctx))
+	}
 	return errors.Join(append(errs, h.Node.Close())...)
 }
 
@@ -70,14 +125,27 @@ var (
 	services     = caddy.NewUsagePool() // *sharedService, by name
 )
 
-func holdBackendHost(h *holdings) (*BackendHost, error) {
-	return hold(h, backendHosts, "local", func() (*BackendHost, error) {
+func holdBackendHost(h *holdings, settings *clusterSettings) (*BackendHost, error) {
+	host, err := hold(h, backendHosts, "local", func() (*BackendHost, error) {
 		logger := sharedLog.logger("session_backends")
-		return &BackendHost{
+		host := &BackendHost{
 			Node:   sessionbackend.NewNode(filepath.Join(caddy.AppDataDir(), "webtask", "backends"), logger),
 			Logger: logger,
-		}, nil
+		}
+		if settings == nil {
+			return host, nil
+		}
+		var err error
+		host.cluster, err = newBackendCluster(host, *settings)
+		return host, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	if settings == nil && host.cluster != nil || settings != nil && (host.cluster == nil || !reflect.DeepEqual(*settings, host.cluster.settings)) {
+		return nil, errors.New("peer_listen, node, lease and store cannot change while there are session backends; restart the server, or load a configuration without session_backend first")
+	}
+	return host, nil
 }
 
 // sharedService has the backends of one name, over all configurations that have
@@ -93,15 +161,16 @@ type sharedService struct {
 
 // appliedConfig is how an app treats the backends of a service.
 type appliedConfig struct {
-	app    *App
-	config sessionbackend.Config
+	app       *App
+	directive *SessionBackend
+	config    sessionbackend.Config
 }
 
 // apply puts the configuration of an app in force, until it is retracted.
-func (s *sharedService) apply(app *App, config sessionbackend.Config) error {
+func (s *sharedService) apply(app *App, directive *SessionBackend, config sessionbackend.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.configs = append(s.configs, appliedConfig{app, config})
+	s.configs = append(s.configs, appliedConfig{app, directive, config})
 	return s.Configure(config)
 }
 
@@ -114,6 +183,27 @@ func (s *sharedService) retract(app *App) {
 	if len(s.configs) > 0 {
 		_ = s.Configure(s.configs[len(s.configs)-1].config) // which was in force before
 	}
+}
+
+// inForce returns the directive of the configuration in force, or nil.
+func (s *sharedService) inForce() *SessionBackend {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.configs) == 0 {
+		return nil
+	}
+	return s.configs[len(s.configs)-1].directive
+}
+
+// serviceNamed returns the service of a name, or nil.
+func serviceNamed(name string) (found *sharedService) {
+	services.Range(func(_, value any) bool {
+		if service := value.(*sharedService); service.Name() == name {
+			found = service
+		}
+		return found == nil
+	})
+	return found
 }
 
 // lastServices has, by name, when the last service that was made has ended: one
@@ -131,7 +221,7 @@ func holdService(h *holdings, name string, host *BackendHost) (*sharedService, e
 		lastServices.ended[name] = ended
 		return &sharedService{
 			Service: sessionbackend.NewService(name, sessionbackend.ServiceOptions{
-				Ownership: host.Node, After: before, Logger: host.Logger, Observer: metrics,
+				Ownership: host.ownership(), After: before, Logger: host.Logger, Observer: metrics,
 			}),
 			before: before, ended: ended,
 		}, nil

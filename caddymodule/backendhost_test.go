@@ -68,7 +68,7 @@ func TestServiceFollowsItsNamesakes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := service.apply(nil, config); err != nil {
+		if err := service.apply(nil, nil, config); err != nil {
 			t.Fatal(err)
 		}
 		return h, service

@@ -45,6 +45,7 @@ func init() {
 // `{http.session_backend.key}` | The key
 // `{http.session_backend.id}` | The id of the process
 // `{http.session_backend.fence}` | Its fencing token
+// `{http.session_backend.node}` | The name of the server that has it, where there are several
 type SessionBackend struct {
 	// The name of the service, under which its processes outlive a reload. A
 	// configuration can have each name once. Default: `default`.
@@ -125,6 +126,7 @@ type SessionBackend struct {
 	app       *App
 	container string // Container, or its default
 	byVisitor bool   // the key has sessionPlaceholder in it
+	host      *BackendHost
 	service   *sharedService
 	driver    sessionbackend.Driver
 	program   []string // names of what the driver runs
@@ -178,10 +180,10 @@ func (b *SessionBackend) provision(ctx caddy.Context, at place) error {
 		return err
 	}
 	b.app = app.(*App)
-	host, err := b.app.holdBackends(b)
-	if err != nil {
+	if b.host, err = b.app.holdBackends(b); err != nil {
 		return err
 	}
+	host := b.host
 	module, err := ctx.LoadModule(b, "DriverRaw")
 	if err != nil {
 		return fmt.Errorf("driver: %w", err)
@@ -220,7 +222,16 @@ func (a *App) holdBackends(b *SessionBackend) (*BackendHost, error) {
 			return nil, err
 		}
 	}
-	return holdBackendHost(&a.shared)
+	settings, err := a.clusterSettings()
+	if err != nil {
+		return nil, err
+	}
+	if settings != nil {
+		if err := a.needBackendTokens(); err != nil { // by which edges know each other
+			return nil, err
+		}
+	}
+	return holdBackendHost(&a.shared, settings)
 }
 
 // config is how the service is to treat its backends.
@@ -243,8 +254,13 @@ func (a *App) configureServices() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, b := range a.backends {
-		if err := b.service.apply(a, b.config()); err != nil {
+		if err := b.service.apply(a, b, b.config()); err != nil {
 			return err
+		}
+		if cluster := b.host.cluster; cluster != nil {
+			if err := cluster.use(a.verifier.Keyring()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

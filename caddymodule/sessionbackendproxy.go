@@ -27,8 +27,12 @@ type visit struct {
 	backend *sessionbackend.Backend // the last, where one turned out to be dead
 	request *http.Request           // as it came to the directive
 	repl    *caddy.Replacer
-	pass    *pass       // what it comes with, if it has to
-	sent    atomic.Bool // there was a connection, on which something of it may have gone out
+	pass    *pass // what it comes with, if it has to
+	key     string
+	own     string // name of this edge, "" if it is alone
+
+	elsewhere *elsewhere  // what it goes to instead, of another edge
+	sent      atomic.Bool // there was a connection, on which something of it may have gone out
 }
 
 var errNoVisit = errors.New("the request has not passed the directive session_backend")
@@ -82,6 +86,9 @@ func (upstreamOfVisit) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, 
 	if !ok {
 		return nil, errNoVisit
 	}
+	if v.elsewhere != nil {
+		return []*reverseproxy.Upstream{{Dial: v.elsewhere.owner.Address}}, nil
+	}
 	address := v.backend.Address()
 	dial := address.Address
 	if address.Network == "unix" {
@@ -126,7 +133,8 @@ func (t *verifiedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Body = &verifiedBody{r.Body, r.Trailer}
 	}
 	// All values in one piece of memory: this is for every request.
-	values := [...]string{v.backend.Key, v.backend.ID, v.backend.FenceText(), v.path(), "{}", "", ""}
+	key, id, fence, _ := v.target()
+	values := [...]string{key, id, fence, v.path(), "{}", "", ""}
 	if v.pass != nil {
 		values[4], values[6] = v.pass.data(), v.pass.token.Secret
 		r.Header["X-Verified-Secret"] = values[6:]
@@ -137,6 +145,9 @@ func (t *verifiedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if user := v.user(); user != "" && httpguts.ValidHeaderFieldValue(user) {
 		values[5] = user
 		r.Header["X-Verified-Username"] = values[5:6:6]
+	}
+	if v.elsewhere != nil {
+		return v.elsewhere.roundTrip(r)
 	}
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { v.sent.Store(true) }}
 	return t.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
@@ -166,18 +177,29 @@ func (t *verifiedTransport) ProxyProtocolEnabled() bool {
 
 // placeholder returns those that the directive publishes.
 func (v *visit) placeholder(key string) (any, bool) {
-	if v.backend == nil {
+	if v.backend == nil && v.elsewhere == nil {
 		return nil, false // there is none yet
 	}
+	backend, id, fence, node := v.target()
 	switch key {
 	case "http.session_backend.key":
-		return v.backend.Key, true
+		return backend, true
 	case "http.session_backend.id":
-		return v.backend.ID, true
+		return id, true
 	case "http.session_backend.fence":
-		return v.backend.FenceText(), true
+		return fence, true
+	case "http.session_backend.node":
+		return node, true
 	}
 	return nil, false
+}
+
+// target returns what the edge knows of the backend.
+func (v *visit) target() (key, id, fence, node string) {
+	if e := v.elsewhere; e != nil {
+		return e.key, e.owner.Backend, e.fence(), e.owner.Name
+	}
+	return v.backend.Key, v.backend.ID, v.backend.FenceText(), v.own
 }
 
 // path returns the URI as the client sent it.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/webtask-edge/caddy-webtask/edge"
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/peer"
 	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
@@ -30,7 +31,7 @@ func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 	if err := b.checkOrigin(r); err != nil {
 		return caddyhttp.Error(http.StatusForbidden, err)
 	}
-	v := &visit{request: r, repl: repl}
+	v := &visit{request: r, repl: repl, own: b.host.nodeName()}
 	if b.Auth == authToken {
 		// It may stand in the URL, which goes to no other site.
 		w.Header().Set("Referrer-Policy", "no-referrer")
@@ -48,6 +49,7 @@ func (b *SessionBackend) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 	if key == "" {
 		return caddyhttp.Error(http.StatusNotFound, errors.New("the request has no key of a session backend"))
 	}
+	v.key = key
 	if v.pass != nil {
 		if v.pass.token.Key != key {
 			return caddyhttp.Error(http.StatusForbidden, errOtherKey)
@@ -80,13 +82,31 @@ func (b *SessionBackend) serveVisit(w http.ResponseWriter, r *http.Request, next
 	v.repl.Map(v.placeholder)
 	caddyhttp.SetVar(r.Context(), visitVar, v)
 	var busySince time.Time
-	pause := firstDialPause
+	pause, ownerPause := firstDialPause, firstOwnerPause
+	began := time.Now()
 	for attempt := 1; ; {
 		backend, err := acquire(r.Context())
+		var held *sessionbackend.HeldError
+		if errors.As(err, &held) {
+			again, err := b.serveElsewhere(w, r, next, v, held)
+			if !again {
+				return err
+			}
+			if time.Since(began) > b.service.StartTimeout() {
+				return b.refuse(w, err)
+			}
+			select {
+			case <-time.After(ownerPause):
+			case <-r.Context().Done():
+				return b.refuse(w, context.Cause(r.Context()))
+			}
+			ownerPause = min(2*ownerPause, lastOwnerPause)
+			continue
+		}
 		if err != nil {
 			return b.refuse(w, err)
 		}
-		v.backend = backend
+		v.backend, v.elsewhere = backend, nil
 		err = b.serve(w, r, next, backend)
 		var dial reverseproxy.DialError
 		switch {
@@ -201,8 +221,15 @@ func backendStatus(err error) (status int, message string) {
 		cordon  *sessionbackend.CordonError
 		backoff *sessionbackend.BackoffError
 		start   *sessionbackend.StartError
+		refusal *peer.Refusal
+
+		unavailable *sessionbackend.UnavailableError
 	)
 	switch {
+	case errors.As(err, &refusal):
+		return refusal.Status, refusal.Message
+	case errors.As(err, &unavailable):
+		return http.StatusServiceUnavailable, "session backends cannot be started for now"
 	case errors.Is(err, sessionbackend.ErrGone), errors.Is(err, webtask.ErrTokenRevoked):
 		return http.StatusGone, messageGone
 	case errors.As(err, &key):

@@ -94,9 +94,16 @@ func (p *pass) data() string {
 
 // serveToken proxies a request with a token to the backend that the token is for.
 func (b *SessionBackend) serveToken(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, v *visit) error {
+	v.key, v.own = v.pass.token.Key, b.host.nodeName()
 	backend := b.service.ByID(v.pass.token.Backend)
 	if backend == nil {
-		return b.refuse(w, sessionbackend.ErrGone)
+		// Whether it was revoked, the edge knows that has it.
+		return b.serveVisit(w, r, next, v, func(ctx context.Context) (*sessionbackend.Backend, error) {
+			if held := b.ownerOfToken(ctx, v.pass.token); held != nil {
+				return nil, held
+			}
+			return nil, sessionbackend.ErrGone
+		})
 	}
 	ctx, done, err := backend.Admit(r.Context(), v.pass.token)
 	if err != nil {

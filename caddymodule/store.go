@@ -275,6 +275,15 @@ func (s *Store) open(logger *zap.Logger) (storeEngine, error) {
 	if s.Engine == "file" {
 		return sessionstore.NewFile(s.Path, sessionstore.FileOptions{Logger: logger}), nil
 	}
+	options, err := s.redisOptions(logger)
+	if err != nil {
+		return nil, err
+	}
+	return sessionstore.NewRedis(options)
+}
+
+// redisOptions returns how a resolved store reaches Redis.
+func (s *Store) redisOptions(logger *zap.Logger) (sessionstore.RedisOptions, error) {
 	options := sessionstore.RedisOptions{
 		Addresses:        s.Addresses,
 		MasterName:       s.Sentinel,
@@ -291,11 +300,11 @@ func (s *Store) open(logger *zap.Logger) (storeEngine, error) {
 	if s.TLS != nil {
 		config, err := s.TLS.config()
 		if err != nil {
-			return nil, err
+			return options, err
 		}
 		options.TLS = config
 	}
-	return sessionstore.NewRedis(options)
+	return options, nil
 }
 
 func (t *StoreTLS) config() (*tls.Config, error) {

@@ -29,16 +29,19 @@ type LeaseStore interface {
 // ClusterOptions say which of several edges this is. All but Logger and Now are
 // needed.
 type ClusterOptions struct {
-	Name    string // of the edge: letters, digits, `.`, `_` and `-`
-	Address string // host:port, where other edges reach it
+	Name string // of the edge: letters, digits, `.`, `_` and `-`
 
 	Node  *Node         // proves that nothing is left of a life before
 	Store LeaseStore    // all edges have the same
 	Lease time.Duration // how long a lease lasts; all edges have the same
 
 	// Settle returns when nothing is left of the backends of an edge that had the
-	// Node before.
+	// Node before. It, and Begin, are tried again when they fail.
 	Settle func(context.Context) error
+
+	// Begin readies the edge for requests of others in a life of it, and returns
+	// host:port, where they reach it.
+	Begin func(ctx context.Context, life string) (address string, err error)
 
 	Logger *zap.Logger     // default: none
 	Now    func() BootTime // default: Now
@@ -61,8 +64,8 @@ type Cluster struct {
 	shards  [webtask.LeaseShards]*shard
 	routes  *routes
 	poke    chan struct{}
-	began   chan struct{} // closed when there is a life
-	life    string
+	life    string // set, as address, before the shards begin
+	address string
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -105,7 +108,6 @@ func NewCluster(options ClusterOptions) (*Cluster, error) {
 		notice:  options.Lease / 5,
 		routes:  newRoutes(),
 		poke:    make(chan struct{}, 1),
-		began:   make(chan struct{}),
 	}
 	for n := range c.shards {
 		c.shards[n] = newShard(c, n)
@@ -143,7 +145,6 @@ func (c *Cluster) run(ctx context.Context) {
 	for _, s := range c.shards {
 		s.begin(c.life, before)
 	}
-	close(c.began)
 	var prune pruner
 	for {
 		wait := c.options.Lease / 5
@@ -160,15 +161,18 @@ func (c *Cluster) run(ctx context.Context) {
 	}
 }
 
-// begin begins a life when nothing is left of the one before, which it returns. It
-// tries for as long as it takes.
+// begin begins a life when nothing is left of the ones before, of which it returns
+// the last. It tries for as long as it takes.
 func (c *Cluster) begin(ctx context.Context) (before string, err error) {
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
 		if _, err = c.options.Node.Lock(ctx); err == nil {
 			err = c.options.Settle(ctx)
 		}
+		if err == nil && c.life == "" {
+			c.life, before, err = c.options.Node.begin(ctx)
+		}
 		if err == nil {
-			if c.life, before, err = c.options.Node.begin(ctx); err == nil {
+			if c.address, err = c.options.Begin(ctx, c.life); err == nil {
 				return before, nil
 			}
 		}
@@ -217,18 +221,7 @@ func (c *Cluster) hurry() {
 
 // node returns this edge in one of its incarnations.
 func (c *Cluster) node(incarnation string) webtask.LeaseNode {
-	return webtask.LeaseNode{Name: c.options.Name, Incarnation: incarnation, Address: c.options.Address}
-}
-
-// Life returns the word that the incarnations of this edge begin with, "" before
-// there is one.
-func (c *Cluster) Life() string {
-	select {
-	case <-c.began:
-		return c.life
-	default:
-		return ""
-	}
+	return webtask.LeaseNode{Name: c.options.Name, Incarnation: incarnation, Address: c.address}
 }
 
 // keyOf is what a key is called at the store. No name and no key has a NUL in it.
@@ -271,6 +264,13 @@ func (c *Cluster) Ask(ctx context.Context, service, key string) *HeldError {
 	c.routes.put(text, owner)
 	return &HeldError{*owner}
 }
+
+// Name returns the name of this edge.
+func (c *Cluster) Name() string { return c.options.Name }
+
+// Overdue is how long after its deadline a backend may be there before it could be
+// another edge's: half of it is left for what ends it then.
+func (c *Cluster) Overdue() time.Duration { return c.margin / 2 }
 
 // Learn notes that another process of the same owner has a key now.
 func (c *Cluster) Learn(service, key string, owner webtask.LeaseOwner) {

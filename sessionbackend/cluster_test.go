@@ -77,8 +77,9 @@ func (e *testEdge) start() {
 	e.node = NewNode(e.dir, nil)
 	var err error
 	e.Cluster, err = NewCluster(ClusterOptions{
-		Name: e.name, Address: e.name + ":7946", Node: e.node, Store: e.store, Lease: testLease,
+		Name: e.name, Node: e.node, Store: e.store, Lease: testLease,
 		Settle: func(context.Context) error { return nil },
+		Begin:  func(context.Context, string) (string, error) { return e.name + ":7946", nil },
 	})
 	if err != nil {
 		e.fleet.Fatal(err)

@@ -7,7 +7,7 @@ import (
 
 // Errors of Connect.
 var (
-	// ErrUnheld says that a key has no backend, and that none was to be started.
+	// ErrUnheld says that a key has no backend here, and that none was to be started.
 	ErrUnheld = errors.New("the key has no session backend")
 
 	// ErrHeld says that the backend of a key was started with another tag.

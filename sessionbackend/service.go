@@ -70,6 +70,13 @@ func (s *Service) StopGrace() time.Duration {
 	return s.config.StopGrace
 }
 
+// StartTimeout returns how long a backend may take until it is ready.
+func (s *Service) StartTimeout() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config.StartTimeout
+}
+
 // Gone returns a channel that is closed when nothing is left of any backend. It is
 // for a service that has been closed.
 func (s *Service) Gone() <-chan struct{} {
@@ -100,8 +107,8 @@ func (s *Service) Configure(config Config) error {
 // Acquire returns the backend of a key once it is ready, and starts it if it is
 // not there. The backend is not ended for being idle before Release. Its errors
 // are *KeyError, *FullError, *ClientError, *BackoffError, *StartError, *HeldError
-// when another edge has it, *UnavailableError, *CordonError, ErrClosed, and why ctx
-// ended.
+// when another edge has it, *UnavailableError, *CordonError, ErrClosed, for another
+// edge ErrUnheld, and why ctx ended.
 func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Backend, error) {
 	b, ready := s.readyBackend(key)
 	if ready {
@@ -150,7 +157,7 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 // has it, or the refusal.
 func (s *Service) elsewhere(ctx context.Context, key string, refusal error) error {
 	var known *HeldError
-	if errors.As(refusal, &known) {
+	if errors.As(refusal, &known) || errors.Is(refusal, ErrUnheld) {
 		return refusal
 	}
 	if held := s.options.Ownership.Ask(ctx, s.name, key); held != nil {
@@ -224,10 +231,11 @@ func (s *Service) claimLocked(key string, caller Caller, spawn Spawn) (b *Backen
 		b.holds++
 		return b, nil, nil
 	}
-	if !caller.Peer {
-		if held := s.options.Ownership.Elsewhere(s.name, key); held != nil {
-			return nil, nil, held
-		}
+	if caller.Peer {
+		return nil, nil, ErrUnheld
+	}
+	if held := s.options.Ownership.Elsewhere(s.name, key); held != nil {
+		return nil, nil, held
 	}
 	if err := s.open(); err != nil {
 		return nil, nil, err

@@ -106,7 +106,7 @@ func (e Exit) String() string {
 // Caller is who asks for a backend.
 type Caller struct {
 	Client string // the IP address whose starts are counted; anything else is not counted
-	Peer   bool   // another edge asks, which is told when this one is not the owner
+	Peer   bool   // another edge asks, which starts the backend itself if there is none
 }
 
 // Spawn is what the starter of a backend says of that one. What is zero is as the

@@ -49,7 +49,7 @@ type LeaseClaim struct {
 // Errors of leases.
 var (
 	ErrLeaseExpired = errors.New("the lease was over before it was renewed")
-	ErrLeaseOther   = errors.New("another server has a lease under the name of this one")
+	ErrLeaseOther   = errors.New("another server has a lease under the name of this one; each needs a name of its own (node)")
 	ErrLeaseNone    = errors.New("this server has no lease")
 )
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,9 +112,11 @@ func (c *Client) lookUp(owner *webtask.LeaseOwner) *other {
 func (c *Client) RoundTrip(r *http.Request, owner *webtask.LeaseOwner, request Request) (*http.Response, error) {
 	o := c.lookUp(owner)
 	var sent atomic.Bool
-	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
 	client := r.Context()
-	ctx, cancel := context.WithCancelCause(httptrace.WithClientTrace(client, trace))
+	// Whoever traces the request is not to see the other edge ask for the body.
+	base, cancel := context.WithCancelCause(context.Background())
+	context.AfterFunc(client, func() { cancel(context.Cause(client)) })
+	ctx := httptrace.WithClientTrace(base, traceOf(client, &sent))
 	r = r.Clone(ctx)
 	r.URL.Scheme, r.URL.Host = "https", owner.Address
 	if err := request.set(r.Header); err != nil {
@@ -146,6 +149,21 @@ func (c *Client) RoundTrip(r *http.Request, owner *webtask.LeaseOwner, request R
 	resp.Header.Del(answerHeader)
 	resp.Body = o.follow(resp.Body, e)
 	return resp, nil
+}
+
+// traceOf returns what is told of a request: whether its headers went out, and to
+// whoever traces ctx, which interim responses the backend gives.
+func traceOf(ctx context.Context, sent *atomic.Bool) *httptrace.ClientTrace {
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
+	if outer := httptrace.ContextClientTrace(ctx); outer != nil && outer.Got1xxResponse != nil {
+		trace.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
+			if code == http.StatusContinue {
+				return nil
+			}
+			return outer.Got1xxResponse(code, header)
+		}
+	}
+	return trace
 }
 
 // maxRefusal is how many bytes a refusal has at most.

@@ -27,7 +27,7 @@ import (
 // Identity is an edge in one of its lives.
 type Identity struct {
 	Node string // its name
-	Life string // see sessionbackend.Cluster.Life
+	Life string // that it began with, see sessionbackend.ClusterOptions
 }
 
 // Request says what a request of another edge is for.
@@ -36,6 +36,12 @@ type Request struct {
 	Key     string `json:"key"`
 	Backend string `json:"backend"` // id of the one that it knows of
 	Client  string `json:"client"`  // address of the client
+
+	// Pass says that the client has come with a token of that backend, of which these
+	// are the user and the time of issue.
+	Pass   bool   `json:"pass,omitempty"`
+	User   string `json:"user,omitempty"`
+	Issued int64  `json:"issued,omitempty"`
 }
 
 // requestHeader has the Request, as base64 of JSON.

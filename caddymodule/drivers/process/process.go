@@ -205,7 +205,7 @@ func (r *Driver) OpenDriver(host *caddymodule.BackendHost, grace time.Duration) 
 			zap.String("command", spec.Command))
 	}
 	part := host.Part("process", func() caddymodule.BackendPart {
-		return process.NewSupervisor(process.Options{Lock: host.Node.Lock, Logger: host.Logger})
+		return process.NewSupervisor(process.Options{Lock: host.Node.Lock, Overdue: host.Overdue(), Logger: host.Logger})
 	})
 	return part.(*process.Supervisor).Driver(spec)
 }
