@@ -29,8 +29,9 @@ lint: ## vet and format only
 bench: ## the ratios of docs/performance.md, measured here and now
 	@scripts/bench.sh
 
-faults: ## the fault tests at full length (the reload test runs for 60 s)
+faults: ## the fault tests at full length (reloads for 60 s, edges and Redis for EDGE_FAULTS, default 10m)
 	@FAULTS=60s $(GO) test -count=1 -v -timeout 20m ./tests/faults
+	@FAULTS=$${EDGE_FAULTS:-10m} $(GO) test -count=1 -v -timeout 2h -run '^TestFaults$$' ./tests/edges
 
 attacks: ## the whole attack suite, in each isolation mode and as each user
 	@scripts/attacks.sh

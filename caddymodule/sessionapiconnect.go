@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/webtask-edge/caddy-webtask/edge"
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+	"github.com/webtask-edge/caddy-webtask/webtask"
 )
 
 // connectRequest is the body of POST /ctrl/connect.
@@ -43,7 +45,7 @@ type connectAnswer struct {
 	Subdomain   *string `json:"subdomain"` // backends have none
 	SecretToken string  `json:"secret_token"`
 	StatusURL   string  `json:"status_url"`
-	Drone       *string `json:"drone"` // the server has no name
+	Drone       *string `json:"drone"` // the server, if it has a name
 
 	// Plane's answer has none of these.
 	ReadyURL string `json:"ready_url"` // answers once the backend is ready
@@ -99,6 +101,10 @@ func (a *SessionAPI) connectTo(w http.ResponseWriter, r *http.Request, request *
 		return err
 	}
 	backend, started, err := directive.service.Connect(r.Context(), cmp.Or(key, rand.Text()), tag, spawn)
+	var held *sessionbackend.HeldError
+	if errors.As(err, &held) {
+		return a.connectElsewhere(w, r, directive, key, held.Owner, request)
+	}
 	if err != nil {
 		return err
 	}
@@ -111,7 +117,31 @@ func (a *SessionAPI) connectTo(w http.ResponseWriter, r *http.Request, request *
 		BackendID: backend.ID, Spawned: started, Status: string(backend.Status()), Token: text, URL: base + "/" + text + "/",
 		SecretToken: token.Secret, StatusURL: statusURL, Key: backend.Key, Fence: backend.Info().Fence, Pool: directive.Name,
 	}
+	if node := directive.host.nodeName(); node != "" {
+		answer.Drone = &node
+	}
 	answer.ReadyURL = answer.URL // session_connect has requests wait
+	return answerJSON(w, http.StatusOK, answer)
+}
+
+// connectElsewhere answers with a URL that leads to a backend of another edge, where
+// its status is known.
+func (a *SessionAPI) connectElsewhere(w http.ResponseWriter, r *http.Request, directive *SessionBackend, key string, owner webtask.LeaseOwner, request *connectRequest) error {
+	if a.Tokens == tokensKept {
+		return &fault{status: http.StatusConflict, kind: kindKeyHeld, message: "the server " + owner.Name + " has the session backend, and with `tokens kept` only that one can give out tokens of it"}
+	}
+	of := sessionbackend.Identity{Service: directive.Name, Key: key, ID: owner.Backend}
+	token := sessionbackend.NewToken(of, request.User, request.Auth, cmp.Or(time.Duration(a.TokenLifetime), sessionbackend.DefaultTokenLifetime))
+	text, err := a.app.tokens.Sign(token)
+	if err != nil {
+		return &fault{status: http.StatusBadRequest, kind: kindInvalidRequest, message: err.Error()}
+	}
+	base, statusURL := a.urls(r, owner.Backend)
+	answer := connectAnswer{
+		BackendID: owner.Backend, Status: string(sessionbackend.Waiting), Token: text, URL: base + "/" + text + "/", SecretToken: token.Secret,
+		StatusURL: statusURL, Key: key, Fence: owner.Fence, Pool: directive.Name, Drone: &owner.Name,
+	}
+	answer.ReadyURL = answer.URL
 	return answerJSON(w, http.StatusOK, answer)
 }
 

@@ -22,6 +22,7 @@ type Backend struct {
 	since     time.Time
 	fenceText string        // set with Fence
 	address   Address       // set before ready is closed
+	owned     chan struct{} // closed when the key is this edge's
 	ready     chan struct{} // closed when it is
 	gone      chan struct{} // closed when nothing of it is left
 	failed    error         // set before gone is closed: why it was never ready
@@ -55,7 +56,7 @@ type order struct {
 func newBackend(s *Service, identity Identity, spawn Spawn) *Backend {
 	b := &Backend{
 		Identity: identity, service: s, spawn: spawn, since: time.Now(),
-		ready: make(chan struct{}), gone: make(chan struct{}), poke: make(chan struct{}, 1), changed: make(chan struct{}),
+		owned: make(chan struct{}), ready: make(chan struct{}), gone: make(chan struct{}), poke: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	b.advance(Event{Status: Scheduled})
 	if spawn.Static {
@@ -252,6 +253,7 @@ func (b *Backend) own(ctx context.Context) (*Tenure, error) {
 	b.tenure = tenure
 	b.Fence, b.fenceText, b.Deadline = tenure.fence, strconv.FormatInt(tenure.fence, 10), tenure.Deadline
 	b.service.mu.Unlock()
+	close(b.owned)
 	return tenure, nil
 }
 

@@ -124,7 +124,7 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 	for {
 		b, leaving, err := s.claim(key, caller)
 		if err != nil {
-			return nil, s.elsewhere(ctx, key, err)
+			return nil, s.elsewhere(ctx, key, caller, err)
 		}
 		if b == nil {
 			select {
@@ -155,9 +155,9 @@ func (s *Service) Acquire(ctx context.Context, key string, caller Caller) (*Back
 
 // elsewhere returns, for a request that is refused a backend here, the edge that
 // has it, or the refusal.
-func (s *Service) elsewhere(ctx context.Context, key string, refusal error) error {
+func (s *Service) elsewhere(ctx context.Context, key string, caller Caller, refusal error) error {
 	var known *HeldError
-	if errors.As(refusal, &known) || errors.Is(refusal, ErrUnheld) {
+	if errors.As(refusal, &known) || errors.Is(refusal, ErrUnheld) && caller.Peer {
 		return refusal
 	}
 	if held := s.options.Ownership.Ask(ctx, s.name, key); held != nil {

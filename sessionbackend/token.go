@@ -80,10 +80,17 @@ func CheckVisitor(user string, auth json.RawMessage) error {
 
 // Token returns a token for the backend, which lasts for a time.
 func (b *Backend) Token(user string, auth json.RawMessage, lifetime time.Duration) *Token {
+	token := NewToken(b.Identity, user, auth, lifetime)
+	token.Issued = b.visitors.issue(user, token.Issued)
+	return token
+}
+
+// NewToken returns a token for a backend of another edge, which lasts for a time.
+func NewToken(of Identity, user string, auth json.RawMessage, lifetime time.Duration) *Token {
 	now := time.Now()
 	return &Token{
-		Service: b.Service, Key: b.Key, Backend: b.ID, User: user, Auth: inHeader(auth),
-		Issued: b.visitors.issue(user, now.UnixMicro()), Expires: now.Add(lifetime).Unix(),
+		Service: of.Service, Key: of.Key, Backend: of.ID, User: user, Auth: inHeader(auth),
+		Issued: now.UnixMicro(), Expires: now.Add(lifetime).Unix(),
 	}
 }
 

@@ -60,6 +60,11 @@ type who struct {
 
 func start(t *testing.T, count int, env ...string) *fleet {
 	t.Helper()
+	return startSite(t, site, count, env...)
+}
+
+func startSite(t *testing.T, site string, count int, env ...string) *fleet {
+	t.Helper()
 	f := &fleet{T: t, store: harness.RedisStore(t, "--appendonly", "yes")}
 	dir := t.TempDir()
 	for n := range count {

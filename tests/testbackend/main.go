@@ -6,7 +6,8 @@
 // A request that asks for an upgrade, a WebSocket or any other, gets what it sends
 // back; the last part of
 // another's path says what to do: events, wait, upload, crash, hello, or else to
-// tell who answers. The backend of the key "a" listens at $ALSO as well.
+// tell who answers. The backend of the key "a" listens at $ALSO as well. With
+// $EXCLUSIVE, a folder, it is noted there when there are two of a key.
 package main
 
 import (
@@ -38,6 +39,9 @@ type Who struct {
 }
 
 func main() {
+	if dir := os.Getenv("EXCLUSIVE"); dir != "" {
+		exclusive(dir, os.Getenv("SESSION_BACKEND_KEY"), os.Getenv("SESSION_BACKEND_FENCING_TOKEN"))
+	}
 	mode := ""
 	if len(os.Args) > 1 {
 		mode = os.Args[1]
