@@ -33,8 +33,9 @@ func NewLeases(options RedisOptions, ttl time.Duration) (*Leases, error) {
 }
 
 const (
-	// leaseCalls is how many calls fit into the life of a lease.
-	leaseCalls = 15
+	// leaseCalls is how many calls fit into the life of a lease. A Redis that is slow
+	// answers in time, and one that does not answer is asked several times.
+	leaseCalls = 6
 
 	// leaseQuiet is for how long, beyond that life, a Redis that may have forgotten
 	// leases gives away none.

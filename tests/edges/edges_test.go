@@ -26,7 +26,7 @@ const site = `{
 		{$STORE}
 		node {$NODE}
 		peer_listen 127.0.0.1:0
-		lease 4s
+		lease {$LEASE}
 	}
 }
 http://localhost:{$PORT} {
@@ -72,7 +72,7 @@ func startSite(t *testing.T, site string, count int, env ...string) *fleet {
 			Caddyfile: site, Store: f.store, Dir: dir,
 			Env: append([]string{
 				fmt.Sprint("NODE=node", n), "XDG_DATA_HOME=" + filepath.Join(dir, fmt.Sprint("data", n)),
-				"BACKEND=" + harness.Program(t, "testbackend"), "IDLE=10m",
+				"BACKEND=" + harness.Program(t, "testbackend"), "IDLE=10m", "LEASE=" + lease.String(),
 			}, env...),
 			MayDie: true, // whether a fault may end a server or be logged is the test's to say
 		}))
@@ -150,7 +150,7 @@ func (u *tunnel) echoes(line string) bool {
 // A thousand first requests at three edges start one process, which all later ones
 // reach, and tunnels, at whatever edge they come.
 func TestEdgesShareBackends(t *testing.T) {
-	f := start(t, 3)
+	f := start(t, 3, "LEASE=15s") // so much at once may take longer than a short one
 	var wg sync.WaitGroup
 	answers := make(chan who, 1000)
 	limit := make(chan struct{}, 200) // descriptors
@@ -362,7 +362,7 @@ func TestEdgesReload(t *testing.T) {
 	if !u.echoes("after reloads") || f.ask(1, "/doc/a/who").PID != first.PID {
 		t.Error("a reload changed something")
 	}
-	f.edges[0].WriteFile(t, "other", strings.NewReplacer("lease 4s", "lease 5s", "{$STORE}", f.store.Option+"\n\t\tkeys "+filepath.Join(f.edges[0].Dir, "keys.json")).Replace(site))
+	f.edges[0].WriteFile(t, "other", strings.NewReplacer("lease {$LEASE}", "lease 5s", "{$STORE}", f.store.Option+"\n\t\tkeys "+filepath.Join(f.edges[0].Dir, "keys.json")).Replace(site))
 	_, stderr, err := f.edges[0].TryCommand("reload", "--config", f.edges[0].Dir+"/other", "--adapter", "caddyfile", "--address", strings.TrimPrefix(f.edges[0].Admin, "http://"))
 	if err == nil || !strings.Contains(stderr, "cannot change while there are session backends") {
 		t.Errorf("another lease: %v\n%s", err, stderr)
