@@ -3,37 +3,21 @@ package process
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/internal/offspring"
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/internal/ports"
 )
 
 // A supervisor process is taken over before anything of the program has run.
-func init() {
-	if len(os.Args) != 2 || os.Args[0] != argv0 {
-		return
-	}
-	var s settings
-	if json.Unmarshal([]byte(os.Args[1]), &s) != nil || s.Node == "" {
-		os.Exit(2) // started by somebody else
-	}
-	// The goroutine of init functions is bound to the main thread, which has
-	// nothing to do.
-	go func() {
-		if err := supervise(s); err != nil {
-			fmt.Fprintln(os.Stderr, "the supervisor process of session backends:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}()
-	select {}
-}
+func init() { offspring.TakeOver(argv0, supervise) }
 
 // parent is what a supervisor process has.
 type parent struct {
@@ -48,15 +32,19 @@ type parent struct {
 	closing bool
 	byPID   map[int]*child    // until nothing of it is left
 	byID    map[string]*child // likewise
-	ports   ports
+	ports   ports.Ports
 	alarm   *alarm        // of deadlines
 	none    chan struct{} // closed when closing and nothing is left
 }
 
 // supervise runs backends until the edge is gone and nothing of them is left.
-func supervise(s settings) error {
-	if err := settle(); err != nil {
-		return err
+func supervise(s settings, socket *os.File) error {
+	if s.Node == "" {
+		return errors.New("started by somebody else")
+	}
+	// What a backend leaves behind becomes a child of this process.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("becoming a subreaper: %w", err)
 	}
 	sweep(s.Node)
 	dir, release, err := makeDir(s.Node)
@@ -68,7 +56,6 @@ func supervise(s settings) error {
 	if err != nil {
 		return err
 	}
-	socket := os.NewFile(linkFD, "link to the edge")
 	p := &parent{
 		settings: s, dir: dir, alarm: alarm, out: newOutbox(socket), forks: make(chan *fork), born: make(chan struct{}, 1),
 		byPID: make(map[int]*child), byID: make(map[string]*child), none: make(chan struct{}),
@@ -124,34 +111,6 @@ func makeDir(node string) (dir string, release func(), err error) {
 // flushTimeout is how long the last reports may take to be read by an edge that
 // waits for the end of this process.
 const flushTimeout = time.Second
-
-// settle makes this process fit to be the parent of backends.
-func settle() error {
-	// systemd, for one, tells all processes of a service to end. Backends are
-	// ended when the edge is gone, with the time that they need. The signals are
-	// caught, not ignored: what a process ignores, its children do as well.
-	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
-	go func() {
-		for range caught { // and nothing is done about it
-		}
-	}()
-	// What a backend leaves behind becomes a child of this process.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("becoming a subreaper: %w", err)
-	}
-	// Memory of neither this process nor backends goes to a core file.
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("limit of core files: %w", err)
-	}
-	// Nothing that the edge was started with goes on to backends.
-	if err := unix.CloseRange(linkFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		for fd := linkFD; fd < 1024; fd++ { // a kernel without the call
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
-}
 
 // obey does what the edge says.
 func (p *parent) obey(o *order) {

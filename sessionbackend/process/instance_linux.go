@@ -13,6 +13,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/internal/environ"
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/internal/output"
 )
 
 // Driver returns the driver that runs a Spec.
@@ -89,12 +91,8 @@ func (s *Spec) order(identity sessionbackend.Identity) *start {
 	}
 	return &start{
 		Command: s.Command, Args: s.Args, Dir: s.Dir, User: s.User, Limits: s.Limits, Grace: cmp.Or(s.Grace, sessionbackend.DefaultStopGrace),
-		Env: env,
-		About: append(about,
-			ownPrefix+"BACKEND_ID="+identity.ID,
-			ownPrefix+"BACKEND_KEY="+identity.Key,
-			fmt.Sprintf("%sBACKEND_FENCING_TOKEN=%d", ownPrefix, identity.Fence),
-		),
+		Env:   env,
+		About: append(about, environ.About(identity)...),
 	}
 }
 
@@ -135,10 +133,7 @@ func (i *instance) take(r *report) {
 	case r.Exit != nil:
 		i.end(sessionbackend.Exit{Code: r.Exit.Code, Signal: r.Exit.Signal, Output: r.Exit.Output})
 	default:
-		if r.Dropped > 0 {
-			i.logger.Warn("a session backend writes more than is logged", zap.Int("lines_dropped", r.Dropped))
-		}
-		i.logger.Info("output of a session backend", zap.String("line", r.Line))
+		output.Log(i.logger, r.Line, r.Dropped)
 	}
 }
 

@@ -39,6 +39,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/internal/environ"
 )
 
 // Options configure a Supervisor. Lock is needed.
@@ -96,11 +97,8 @@ type Limits struct {
 	CPU       int64 // seconds of CPU time (RLIMIT_CPU)
 }
 
-// Names that the driver sets itself.
+// Names that the driver sets itself, besides those of environ.
 var ownNames = []string{"SOCKET", "PORT", "NOTIFY_SOCKET"}
-
-// ownPrefix begins all other names that it sets.
-const ownPrefix = "SESSION_"
 
 // Check reports what is wrong with a Spec.
 func (s *Spec) Check() error {
@@ -125,11 +123,11 @@ func (s *Spec) Check() error {
 		return fmt.Errorf("driver process: listen: %q is unknown; it is socket or port", s.Listen)
 	}
 	for name, value := range s.Env {
-		if err := checkEnv(name, value); err != nil {
-			return err
+		if err := environ.Check(name, value, ownNames...); err != nil {
+			return fmt.Errorf("driver process: %w", err)
 		}
 	}
-	if slices.ContainsFunc(s.Args, hasNUL) {
+	if slices.ContainsFunc(s.Args, environ.HasNUL) {
 		return errors.New("driver process: an argument has a NUL byte in it")
 	}
 	if min(s.Limits.Memory, s.Limits.Files, s.Limits.Processes, s.Limits.CPU) < 0 {
@@ -137,20 +135,6 @@ func (s *Spec) Check() error {
 	}
 	return nil
 }
-
-func checkEnv(name, value string) error {
-	switch {
-	case name == "" || strings.Contains(name, "=") || hasNUL(name):
-		return fmt.Errorf("driver process: env: %q is no name of a variable", name)
-	case hasNUL(value):
-		return fmt.Errorf("driver process: env %s: the value has a NUL byte in it", name)
-	case strings.HasPrefix(name, ownPrefix) || slices.Contains(ownNames, name):
-		return fmt.Errorf("driver process: env %s: is set for each backend; leave it out", name)
-	}
-	return nil
-}
-
-func hasNUL(s string) bool { return strings.IndexByte(s, 0) >= 0 }
 
 // uses reports whether an argument or a value of the environment has a
 // placeholder in it.

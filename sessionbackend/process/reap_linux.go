@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/internal/environ"
 )
 
 // reap waits for all processes that end: children, and what they left behind.
@@ -62,7 +64,7 @@ func (p *parent) ended(c *child, status syscall.WaitStatus) {
 // left.
 func (p *parent) finish(c *child, end *exit) {
 	p.killTree(c)
-	end.Output = c.output.close()
+	end.Output = c.output.Close()
 	p.discard(c)
 	c.mu.Lock()
 	failure := c.failure
@@ -123,7 +125,7 @@ func (p *parent) strays(c *child) []int {
 		if err != nil {
 			continue // it has ended
 		}
-		id := variable(pid, ownPrefix+"BACKEND_ID")
+		id := variable(pid, environ.Prefix+"BACKEND_ID")
 		p.mu.Lock()
 		owner := p.byPID[session]
 		if owner == nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/internal/output"
 )
 
 // child is a backend.
@@ -24,7 +25,7 @@ type child struct {
 	pid     int
 	dir     string
 	port    int
-	output  *output
+	output  *output.Output
 	notice  *os.File      // where it says that it is ready
 	trapped chan struct{} // it stands before its first instruction
 	exited  chan struct{} // closed when the process has ended
@@ -63,7 +64,7 @@ func (p *parent) discard(c *child) {
 	}
 	_ = os.RemoveAll(c.dir) // it is in a directory that is removed as well
 	p.mu.Lock()
-	p.ports.release(c.port)
+	p.ports.Release(c.port)
 	p.mu.Unlock()
 }
 
@@ -81,7 +82,7 @@ func (p *parent) launch(c *child) error {
 		return err
 	}
 	p.mu.Lock()
-	c.port, err = p.ports.take()
+	c.port, err = p.ports.Take()
 	p.mu.Unlock()
 	if err != nil {
 		return err
@@ -96,7 +97,7 @@ func (p *parent) launch(c *child) error {
 		return err
 	}
 	defer mouth.Close()
-	c.output = newOutput(voice)
+	c.output = output.New(voice)
 	socket := filepath.Join(c.dir, "socket")
 	fill := strings.NewReplacer(socketPlaceholder, socket, portPlaceholder, strconv.Itoa(c.port))
 	f := &fork{
@@ -115,7 +116,7 @@ func (p *parent) launch(c *child) error {
 	switch err := <-f.done; err {
 	case nil:
 	case errLimits:
-		go c.output.read(func(string, int) {})
+		go c.output.Read(func(string, int) {})
 		return err
 	case errOverdue:
 		voice.Close()
@@ -124,7 +125,7 @@ func (p *parent) launch(c *child) error {
 		voice.Close()
 		return fmt.Errorf("%s cannot be executed: %w", c.order.Command, err)
 	}
-	go c.output.read(func(line string, dropped int) { p.out.putLine(&report{ID: c.id, Line: line, Dropped: dropped}) })
+	go c.output.Read(func(line string, dropped int) { p.out.putLine(&report{ID: c.id, Line: line, Dropped: dropped}) })
 	go c.listen(func() { p.out.put(&report{ID: c.id, Notified: true}) })
 	p.out.put(&report{ID: c.id, Started: &started{PID: c.pid, Socket: socket, Port: c.port}})
 	return nil

@@ -13,13 +13,13 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/internal/offspring"
 )
 
 // Supervisor is the edge's side of a supervisor process, which it starts with
@@ -107,29 +107,8 @@ func (s *Supervisor) launch(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	command, own, err := offspring.Start(argv0, settings{Node: nodeOf(lock)}, lock)
 	if err != nil {
-		return nil, fmt.Errorf("the supervisor process of session backends: socketpair: %w", err)
-	}
-	if err := unix.SetNonblock(pair[0], true); err != nil {
-		return nil, fmt.Errorf("the supervisor process of session backends: %w", err)
-	}
-	own, theirs := os.NewFile(uintptr(pair[0]), "link to session backends"), os.NewFile(uintptr(pair[1]), "link of session backends")
-	defer theirs.Close()
-	text, err := json.Marshal(settings{Node: nodeOf(lock)})
-	if err != nil {
-		own.Close()
-		return nil, err
-	}
-	// It is in a session of its own: who interrupts the edge at a terminal does
-	// not mean the backends, which get their time to end.
-	command := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{argv0, string(text)}, Env: []string{"TMPDIR=" + os.TempDir()}, Stderr: os.Stderr,
-		ExtraFiles:  []*os.File{theirs, lock},
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
-	if err := command.Start(); err != nil {
-		own.Close()
 		return nil, fmt.Errorf("the supervisor process of session backends: %w", err)
 	}
 	l := &link{

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/webtask-edge/caddy-webtask/sessionbackend"
+	"github.com/webtask-edge/caddy-webtask/sessionbackend/internal/environ"
 )
 
 // order is what the edge tells the supervisor process, in a line of JSON.
@@ -63,14 +64,8 @@ type settings struct {
 	Node string `json:"node"` // marks the processes of all supervisors that have had this lock
 }
 
-// Descriptors of a supervisor process.
-const (
-	linkFD = 3
-	lockFD = 4
-)
-
 // argv0 is argument 0 of a supervisor process.
 const argv0 = "webtask-session-backends"
 
 // nodeName is the variable by which a supervisor knows what earlier ones left.
-const nodeName = ownPrefix + "BACKEND_NODE"
+const nodeName = environ.Prefix + "BACKEND_NODE"

@@ -1,13 +1,16 @@
-package process
+// Package output reads what session backends write, and makes lines for the log
+// of it.
+package output
 
 import (
 	"bufio"
 	"context"
-	"os"
+	"io"
 	"strings"
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 )
 
@@ -20,25 +23,27 @@ const (
 	linesPerSecond = 50      // that are logged, after a burst of twice as many
 )
 
-// output is what a backend writes.
-type output struct {
-	file *os.File
+// Output is what a backend writes.
+type Output struct {
+	from io.ReadCloser
 	over chan struct{} // closed when no more is read
 
 	mu   sync.Mutex
 	tail []byte
 }
 
-func newOutput(file *os.File) *output { return &output{file: file, over: make(chan struct{})} }
+// New returns the output that is read from a reader, whose Close has to end
+// reads.
+func New(from io.ReadCloser) *Output { return &Output{from: from, over: make(chan struct{})} }
 
-// read reads until all writers are gone, and passes on lines, with the number of
+// Read reads until all writers are gone, and passes on lines, with the number of
 // those before that were too many.
-func (o *output) read(line func(text string, dropped int)) {
+func (o *Output) Read(line func(text string, dropped int)) {
 	defer close(o.over)
 	speed := rate.NewLimiter(bytesPerSecond, maxLine)
 	lines := rate.NewLimiter(linesPerSecond, 2*linesPerSecond)
 	dropped := 0
-	for reader := bufio.NewReaderSize(o.file, maxLine); ; {
+	for reader := bufio.NewReaderSize(o.from, maxLine); ; {
 		text, err := reader.ReadSlice('\n') // also what fills the buffer
 		if len(text) > 0 {
 			o.keep(text)
@@ -56,7 +61,7 @@ func (o *output) read(line func(text string, dropped int)) {
 	}
 }
 
-func (o *output) keep(text []byte) {
+func (o *Output) keep(text []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tail = append(o.tail, text...)
@@ -65,14 +70,25 @@ func (o *output) keep(text []byte) {
 	}
 }
 
+// Log puts a line into the log of a backend.
+func Log(logger *zap.Logger, text string, dropped int) {
+	if dropped > 0 {
+		logger.Warn("a session backend writes more than is logged", zap.Int("lines_dropped", dropped))
+	}
+	logger.Info("output of a session backend", zap.String("line", text))
+}
+
 // rest is how long the output of a backend that is gone may still be read.
 const rest = time.Second
 
-// close ends reading when all is read, and returns the end of what was.
-func (o *output) close() string {
-	_ = o.file.SetReadDeadline(time.Now().Add(rest)) // of a pipe, which has deadlines
+// Close ends reading when all is read, and returns the end of what was.
+func (o *Output) Close() string {
+	select {
+	case <-o.over:
+	case <-time.After(rest):
+	}
+	_ = o.from.Close() // nothing was written
 	<-o.over
-	_ = o.file.Close() // nothing was written
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return strings.ToValidUTF8(string(o.tail[max(0, len(o.tail)-tailSize):]), "\uFFFD")

@@ -1,4 +1,5 @@
-package process
+// Package ports gives out TCP ports of 127.0.0.1 for session backends.
+package ports
 
 import (
 	"errors"
@@ -7,23 +8,24 @@ import (
 	"strconv"
 )
 
-// Ports for backends. The range is below the one from which systems take ports
-// for outgoing connections. They are used in turn, so that whoever still knows
-// the port of a backend that is gone does not find another there.
+// The range is below the one from which systems take ports for outgoing
+// connections. Its ports are used in turn, so that whoever still knows the port
+// of a backend that is gone does not find another there.
 const (
 	firstPort = 20_000
 	numPorts  = 10_000
 )
 
-// ports gives out TCP ports of 127.0.0.1. The zero value is ready for use.
-type ports struct {
+// Ports gives out TCP ports. The zero value is ready for use, by one at a time.
+type Ports struct {
 	next int
 	used map[int]bool
 }
 
 var errNoPort = errors.New("no TCP port between 20000 and 29999 is free")
 
-func (p *ports) take() (int, error) {
+// Take returns a port that nobody listens at.
+func (p *Ports) Take() (int, error) {
 	if p.used == nil {
 		p.used, p.next = make(map[int]bool), rand.IntN(numPorts) //nolint:gosec // to be apart from others, not secret
 	}
@@ -38,7 +40,8 @@ func (p *ports) take() (int, error) {
 	return 0, errNoPort
 }
 
-func (p *ports) release(port int) { delete(p.used, port) }
+// Release takes a port back.
+func (p *Ports) Release(port int) { delete(p.used, port) }
 
 // isFree reports whether nobody listens at a port.
 func isFree(port int) bool {
