@@ -31,6 +31,7 @@ var owners = map[string][]string{
 	"github.com/caddyserver/certmagic": {"caddymodule"},
 	"github.com/dop251/goja":           {"jsruntime"},
 	"github.com/evanw/esbuild":         {"jsruntime"},
+	"github.com/moby/moby":             {"sessionbackend"},
 	"github.com/redis/go-redis":        {"sessionstore"},
 	"go.etcd.io/bbolt":                 {"sessionstore"},
 }

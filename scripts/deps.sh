@@ -3,12 +3,11 @@
 # what to install.
 set -euo pipefail
 
-# Debian's packages of these programs bear the programs' names, but for node.
+# Programs, and Debian's packages of them where these have other names.
 missing=()
-for program in redis-server chromium gcc curl npm; do
-	command -v "$program" >/dev/null || missing+=("$program")
+for program in redis-server chromium gcc curl npm node:nodejs dockerd:docker.io; do
+	PATH=$PATH:/usr/sbin command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
 done
-command -v node >/dev/null || missing+=(nodejs)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

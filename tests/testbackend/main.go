@@ -1,16 +1,17 @@
 // Command testbackend is a session backend for tests: it says who it is, and
 // does what a request asks for.
 //
-//	testbackend [never | exits | slow]
+//	testbackend [never | exits | slow | stubborn]
 //
-// A request that asks for an upgrade, a WebSocket or any other, gets what it sends
-// back; the last part of
-// another's path says what to do: events, wait, upload, crash, hello, or else to
-// tell who answers. The backend of the key "a" listens at $ALSO as well. With
+// It listens at $SOCKET or, where there is none, at $PORT. A request that asks for
+// an upgrade, a WebSocket or any other, gets what it sends back; the last part of
+// another's path says what to do: events, wait, upload, crash, eat, hello, or else
+// to tell who answers. The backend of the key "a" listens at $ALSO as well. With
 // $EXCLUSIVE, a folder, it is noted there when there are two of a key.
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,7 +56,11 @@ func main() {
 	case "slow":
 		<-time.After(500 * time.Millisecond)
 	}
-	listener, err := net.Listen("unix", os.Getenv("SOCKET"))
+	network, address := "unix", os.Getenv("SOCKET")
+	if address == "" {
+		network, address = "tcp", ":"+os.Getenv("PORT")
+	}
+	listener, err := net.Listen(network, address)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -73,6 +78,9 @@ func main() {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM)
 	<-asked
+	if mode == "stubborn" {
+		select {}
+	}
 }
 
 func serve(w http.ResponseWriter, r *http.Request) {
@@ -105,6 +113,10 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "hello")
 	case "crash":
 		os.Exit(1)
+	case "eat":
+		for eaten := [][]byte{}; ; {
+			eaten = append(eaten, bytes.Repeat([]byte{1}, 1<<20))
+		}
 	default:
 		_, _ = io.Copy(io.Discard, r.Body)
 		_ = json.NewEncoder(w).Encode(Who{
