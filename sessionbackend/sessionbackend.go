@@ -46,7 +46,7 @@ type Identity struct {
 
 	// Deadline returns when the backend has to be gone unless Instance.Extend has
 	// put that off by then; 0: never. Nil: never.
-	Deadline func() BootTime
+	Deadline func() BootTime `json:"-"`
 }
 
 // Instance is the process of a backend.
