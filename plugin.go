@@ -8,5 +8,6 @@ package caddywebtask
 
 import (
 	_ "github.com/webtask-edge/caddy-webtask/caddymodule"
+	_ "github.com/webtask-edge/caddy-webtask/caddymodule/drivers/docker"
 	_ "github.com/webtask-edge/caddy-webtask/caddymodule/drivers/process"
 )

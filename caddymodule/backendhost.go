@@ -25,6 +25,13 @@ type BackendDriver interface {
 	OpenDriver(host *BackendHost, grace time.Duration) (sessionbackend.Driver, error)
 }
 
+// MuteDriver is a BackendDriver whose backends have nowhere to say that they are
+// ready: `ready notify` is refused with it.
+type MuteDriver interface {
+	BackendDriver
+	CannotNotify()
+}
+
 // BackendHost is what the drivers of this process share for as long as any of
 // their backends may be there.
 type BackendHost struct {

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -191,6 +192,9 @@ func (b *SessionBackend) provision(ctx caddy.Context, at place) error {
 	driver, ok := module.(BackendDriver)
 	if !ok {
 		return fmt.Errorf("driver: %T starts no session backends", module)
+	}
+	if _, mute := module.(MuteDriver); mute && b.Ready == string(sessionbackend.ReadyNotify) {
+		return errors.New("ready: backends of this driver have nowhere to say that they are ready, as notify has them do; write tcp or http <path>")
 	}
 	if b.driver, err = driver.OpenDriver(host, time.Duration(b.StopGrace)); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/webtask-edge/caddy-webtask/caddymodule"
+	_ "github.com/webtask-edge/caddy-webtask/caddymodule/drivers/docker"
 	_ "github.com/webtask-edge/caddy-webtask/caddymodule/drivers/process"
 )
 
