@@ -80,7 +80,7 @@ func (g *guard) obey(o *order) error {
 	}
 	if w == nil {
 		if g.engines[o.Engine] == nil {
-			api, err := client.New(client.WithHost(o.Engine))
+			api, err := connect(o.Engine)
 			if err != nil {
 				return err
 			}

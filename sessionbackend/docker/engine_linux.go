@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -27,11 +29,28 @@ type engine struct {
 }
 
 func newEngine(host string, logger *zap.Logger) (*engine, error) {
-	api, err := client.New(client.WithHost(host))
+	api, err := connect(host)
 	if err != nil {
 		return nil, fmt.Errorf("driver docker: host %s: %w", host, err)
 	}
 	return &engine{host: host, api: api, logger: logger, turn: make(chan struct{}, 1), pulls: make(map[string]*pull)}, nil
+}
+
+// connect returns a client of an engine, which is not asked anything yet. It goes
+// to it directly: a proxy of the environment would be the edge's only, for the
+// reaper process has no environment.
+func connect(host string) (*client.Client, error) {
+	url, err := client.ParseHostURL(host)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, url.Scheme, url.Host)
+		},
+		MaxIdleConns: atOnce, IdleConnTimeout: callTimeout,
+	}
+	return client.New(client.WithHost(host), client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}))
 }
 
 // close closes the connections to it.

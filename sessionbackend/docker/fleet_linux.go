@@ -131,10 +131,16 @@ func (f *Fleet) lost(r *reaper) {
 	}
 	closed, left := f.closed, len(f.instances)
 	f.mu.Unlock()
-	if closed {
+	if closed || left == 0 { // the next start needs one
 		return
 	}
 	f.options.Logger.Error("the reaper process of session backends died; another takes its place", zap.Int("backends", left))
+	// One that dies at once is not started again and again without a pause.
+	select {
+	case <-time.After(minLife - time.Since(r.began)):
+	case <-f.life.Done():
+		return
+	}
 	ctx, cancel := context.WithTimeout(f.life, callTimeout)
 	defer cancel()
 	err := f.running(ctx)
@@ -148,6 +154,9 @@ func (f *Fleet) lost(r *reaper) {
 		i.Stop(0)
 	}
 }
+
+// minLife is how long a reaper process lives before it has a successor.
+const minLife = time.Second
 
 // Settle returns when nothing is left of edges before this one on the engines that
 // drivers have named.

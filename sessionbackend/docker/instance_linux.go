@@ -195,15 +195,18 @@ func (i *instance) await() sessionbackend.Exit {
 		case <-waiting.Result:
 		case <-waiting.Error:
 		}
+		inTime := ctx.Err() == nil
 		cancel()
 		// What it says of the end is believed only when it shows it.
 		c, err := inspect(context.Background(), i.engine.api, i.name)
 		switch {
-		case err != nil:
-			time.Sleep(pause)
-		case c == nil:
+		case err == nil && c == nil:
 			return sessionbackend.Exit{Code: -1, Err: errRemoved}
-		case c.State.Running || c.State.Restarting || c.State.Paused:
+		case err != nil || c.State.Running || c.State.Restarting || c.State.Paused:
+			if inTime { // it was wrong, or does not answer
+				time.Sleep(pause)
+				continue
+			}
 			pause = firstPause
 		default:
 			return i.exitOf(c.State)

@@ -194,24 +194,9 @@ func (e *Engine) clean(t testing.TB) {
 // point, and returns the image's name.
 func (e *Engine) Import(t testing.TB, program string) string {
 	t.Helper()
-	text, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var archive bytes.Buffer
-	files := tar.NewWriter(&archive)
 	name := filepath.Base(program)
-	if err := files.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(text))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := files.Write(text); err != nil {
-		t.Fatal(err)
-	}
-	if err := files.Close(); err != nil {
-		t.Fatal(err)
-	}
 	image := "dockertest.example/" + name + ":1"
-	answer, err := e.API.ImageImport(t.Context(), client.ImageImportSource{Source: &archive, SourceName: "-"}, image,
+	answer, err := e.API.ImageImport(t.Context(), client.ImageImportSource{Source: bytes.NewReader(archiveOf(t, program)), SourceName: "-"}, image,
 		client.ImageImportOptions{Changes: []string{fmt.Sprintf("ENTRYPOINT [%q]", "/"+name)}})
 	if err != nil {
 		t.Fatal(err)
@@ -221,6 +206,27 @@ func (e *Engine) Import(t testing.TB, program string) string {
 		t.Fatalf("dockertest: importing %s: %v, %s", program, err, text)
 	}
 	return image
+}
+
+// archiveOf returns the file system of an image that has one program.
+func archiveOf(t testing.TB, program string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	files := tar.NewWriter(&archive)
+	if err := files.WriteHeader(&tar.Header{Name: filepath.Base(program), Mode: 0o755, Size: int64(len(text))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := files.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := files.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return archive.Bytes()
 }
 
 // Containers returns the containers that have a label, whatever their state; all
