@@ -9,72 +9,74 @@ import (
 	"github.com/webtask-edge/caddy-webtask/tests/harness"
 )
 
-func (s *stage) startUntil(deadline sessionbackend.BootTime) sessionbackend.Instance {
+// startFor starts a backend that has so long to live, or longer where starts are
+// slow: half of that is left when it answers.
+func (s *stage) startFor(life time.Duration) (sessionbackend.Instance, sessionbackend.BootTime) {
 	s.Helper()
-	identity := newIdentity()
-	identity.Deadline = func() sessionbackend.BootTime { return deadline }
-	i, err := s.tryStart(s.spec(), identity)
-	if err != nil {
-		s.Fatal(err)
+	for ; ; life *= 2 {
+		identity := newIdentity()
+		deadline := sessionbackend.Now().Add(life)
+		identity.Deadline = func() sessionbackend.BootTime { return deadline }
+		i, err := s.tryStart(s.spec(), identity)
+		if err == nil {
+			_, err = s.ask(i, "/who")
+		}
+		if err == nil && deadline.Until(sessionbackend.Now()) > life/2 {
+			return i, deadline
+		}
+		if life > time.Minute {
+			s.Fatal(err)
+		}
 	}
-	s.answers(i)
-	return i
 }
 
-// A backend is killed when its deadline comes. One that is extended in time goes
-// on until the last of its deadlines.
+// A backend is killed when its deadline comes.
 func TestDeadline(t *testing.T) {
 	s := newStage(t)
-	s.answersAfterFirst()
-	const life = 2 * time.Second
-	deadline := sessionbackend.Now().Add(life)
-	killed, kept := s.startUntil(deadline), s.startUntil(deadline)
+	i, deadline := s.startFor(2 * time.Second)
+	if exit := s.ended(i); exit.Signal != "SIGKILL" {
+		t.Errorf("it %v", exit)
+	}
+	if now := sessionbackend.Now(); now < deadline {
+		t.Errorf("it ended %v before its deadline", deadline.Until(now))
+	}
 	none, _ := s.start(s.spec())
 	s.answers(none)
-	none.(sessionbackend.Instance).Extend(deadline) // it has none to extend
-	kept.Extend(deadline.Add(life))
-	kept.Extend(deadline) // is earlier
-	if exit := s.ended(killed); exit.Signal != "SIGKILL" {
-		t.Errorf("it %v", exit)
-	}
-	if now := sessionbackend.Now(); now < deadline || now > deadline.Add(life) {
-		t.Errorf("it ended %v after its deadline", now-deadline)
-	}
-	s.answers(kept)
-	if exit := s.ended(kept); exit.Signal != "SIGKILL" {
-		t.Errorf("it %v", exit)
-	}
-	if now := sessionbackend.Now(); now < deadline.Add(life) {
-		t.Errorf("it ended %v before its deadline", deadline.Add(life)-now)
-	}
+	none.Extend(sessionbackend.Now()) // it has none to extend
 	s.answers(none)
 }
 
-// answersAfterFirst starts a backend, so that those after it start quickly.
-func (s *stage) answersAfterFirst() {
-	s.Helper()
-	i, _ := s.start(s.spec())
+// A backend that is extended in time goes on until the last of its deadlines.
+func TestExtend(t *testing.T) {
+	s := newStage(t)
+	i, deadline := s.startFor(2 * time.Second)
+	const more = 10 * time.Second
+	i.Extend(deadline.Add(more))
+	i.Extend(deadline.Add(1)) // is earlier
+	<-time.After(deadline.Until(sessionbackend.Now()) + time.Second)
 	s.answers(i)
-	i.Stop(0)
-	s.ended(i)
+	if exit := s.ended(i); exit.Signal != "SIGKILL" {
+		t.Errorf("it %v", exit)
+	}
+	if now := sessionbackend.Now(); now < deadline.Add(more) {
+		t.Errorf("it ended %v before its deadline", deadline.Add(more).Until(now))
+	}
 }
 
 // An extension that comes late revives nothing, and what is over does not start.
 func TestLateExtension(t *testing.T) {
 	s := newStage(t)
-	s.answersAfterFirst()
+	i, deadline := s.startFor(2 * time.Second)
+	<-time.After(deadline.Until(sessionbackend.Now()))
+	i.Extend(sessionbackend.Now().Add(time.Hour))
+	if exit := s.ended(i); exit.Signal != "SIGKILL" {
+		t.Errorf("it %v", exit)
+	}
 	identity := newIdentity()
 	past := sessionbackend.Now()
 	identity.Deadline = func() sessionbackend.BootTime { return past }
 	if _, err := s.tryStart(s.spec(), identity); err == nil {
 		t.Error("it was started after its deadline")
-	}
-	deadline := sessionbackend.Now().Add(2 * time.Second)
-	i := s.startUntil(deadline)
-	<-time.After(deadline.Until(sessionbackend.Now()))
-	i.Extend(sessionbackend.Now().Add(time.Hour))
-	if exit := s.ended(i); exit.Signal != "SIGKILL" {
-		t.Errorf("it %v", exit)
 	}
 }
 
@@ -83,7 +85,7 @@ func TestLateExtension(t *testing.T) {
 func TestDeadlineOfTheStopped(t *testing.T) {
 	s := newStage(t)
 	for _, who := range []string{"edge", "reaper"} {
-		e := s.startEdge(s.role(4 * time.Second))
+		e := s.startEdgeFor(4 * time.Second)
 		pid := e.Process.Pid
 		if who == "reaper" {
 			pid = reapers(t, pid)[0]
@@ -92,7 +94,7 @@ func TestDeadlineOfTheStopped(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c := s.container(e.id); c == nil || !c.State.Running {
-			t.Fatal("the backend does not run; its time may have been too short")
+			t.Fatal("the backend does not run")
 		}
 		harness.Until(t, "the backend of who is stopped is killed", func() bool {
 			c := s.container(e.id)
@@ -102,5 +104,22 @@ func TestDeadlineOfTheStopped(t *testing.T) {
 			t.Fatal(err)
 		}
 		harness.Until(t, "and removed", func() bool { return s.container(e.id) == nil })
+	}
+}
+
+// startEdgeFor starts an edge with a backend that has so long to live, or longer
+// where starts are slow.
+func (s *stage) startEdgeFor(life time.Duration) *edge {
+	s.Helper()
+	for ; ; life *= 2 {
+		r := s.role()
+		r.Deadline = sessionbackend.Now().Add(life)
+		e, said := s.tryEdge(r)
+		if said == started && r.Deadline.Until(sessionbackend.Now()) > life/2 {
+			return e
+		}
+		if life > time.Minute {
+			s.Fatalf("the edge says %q", said)
+		}
 	}
 }

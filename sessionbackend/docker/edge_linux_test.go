@@ -62,19 +62,29 @@ type edge struct {
 	id string // of its backend
 }
 
-// role returns what an edge does whose backend has so long to live; 0: for ever.
-func (s *stage) role(life time.Duration, args ...string) role {
+// role returns what an edge does whose backend gets arguments.
+func (s *stage) role(args ...string) role {
 	s.Helper()
 	r := role{Dir: s.TempDir(), Spec: s.spec(args...), Identity: newIdentity()}
 	r.Spec.Grace = time.Second
-	if life != 0 {
-		r.Deadline = sessionbackend.Now().Add(life)
-	}
 	return r
 }
 
+// started is what an edge says that has started its backend.
+const started = "started: <nil>\n"
+
 // startEdge starts an edge.
 func (s *stage) startEdge(r role) *edge {
+	s.Helper()
+	e, said := s.tryEdge(r)
+	if said != started {
+		s.Fatalf("the edge says %q", said)
+	}
+	return e
+}
+
+// tryEdge starts an edge, and returns what it says.
+func (s *stage) tryEdge(r role) (e *edge, said string) {
 	s.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -84,7 +94,7 @@ func (s *stage) startEdge(r role) *edge {
 	if err != nil {
 		s.Fatal(err)
 	}
-	e := &edge{exec.Command(self), r.Identity.ID}
+	e = &edge{exec.Command(self), r.Identity.ID}
 	e.Env = append(os.Environ(), asEdge+"="+string(text))
 	e.Stderr = os.Stderr
 	e.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -99,10 +109,10 @@ func (s *stage) startEdge(r role) *edge {
 		e.kill()
 		harness.Until(s, "the reaper has removed all", func() bool { return len(s.engine.Containers(s, docker.LabelID+"="+e.id)) == 0 })
 	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "started: <nil>\n" {
-		s.Fatalf("the edge says %q, %v", line, err)
+	if said, err = bufio.NewReader(out).ReadString('\n'); err != nil {
+		s.Fatal(err)
 	}
-	return e
+	return e, said
 }
 
 // kill ends the edge as kill -9 does.
@@ -116,7 +126,7 @@ func (e *edge) kill() {
 func TestEdgeKilled(t *testing.T) {
 	s := newStage(t)
 	for _, args := range [][]string{nil, {"stubborn"}} {
-		e := s.startEdge(s.role(0, args...))
+		e := s.startEdge(s.role(args...))
 		reaper := reapers(t, e.Process.Pid)
 		if len(reaper) != 1 {
 			t.Fatalf("there are the reaper processes %v", reaper)
@@ -130,7 +140,7 @@ func TestEdgeKilled(t *testing.T) {
 // The next edge waits until the reaper of the one before has done its work.
 func TestNextEdge(t *testing.T) {
 	s := newStage(t)
-	r := s.role(0, "stubborn")
+	r := s.role("stubborn")
 	e := s.startEdge(r)
 	e.kill()
 	r.Identity = newIdentity()
@@ -144,7 +154,7 @@ func TestNextEdge(t *testing.T) {
 // before it starts anything. Others' containers are not its own.
 func TestLeftovers(t *testing.T) {
 	s := newStage(t)
-	r := s.role(0)
+	r := s.role()
 	e := s.startEdge(r)
 	reaper := reapers(t, e.Process.Pid)[0]
 	if err := syscall.Kill(reaper, syscall.SIGSTOP); err != nil {
@@ -186,7 +196,7 @@ func TestLeftovers(t *testing.T) {
 func TestReaperDies(t *testing.T) {
 	s := newStage(t)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGSTOP} {
-		r := s.role(0)
+		r := s.role()
 		if signal == syscall.SIGSTOP {
 			r.Patience = time.Second
 		}
