@@ -216,7 +216,9 @@ func (f *Fleet) enlist(e *engine, spec *Spec, identity *sessionbackend.Identity)
 	}
 	f.instances[i.id] = i
 	if identity.Deadline != nil {
-		f.deadlines.set(i.id, identity.Deadline())
+		if deadline := identity.Deadline(); deadline != 0 {
+			f.deadlines.set(i.id, deadline)
+		}
 	}
 	f.tell(i.order())
 	return i, nil
