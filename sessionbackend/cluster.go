@@ -148,10 +148,11 @@ func (c *Cluster) run(ctx context.Context) {
 	var prune pruner
 	for {
 		wait := c.options.Lease / 5
-		if !c.renew(ctx) {
+		if c.renew(ctx) {
+			prune.turn(ctx, c)
+		} else {
 			wait = c.options.Lease / 15
 		}
-		prune.turn(ctx, c)
 		select {
 		case <-time.After(wait):
 		case <-c.poke:

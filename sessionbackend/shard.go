@@ -378,7 +378,7 @@ func (s *shard) owe(incarnation string, claim webtask.LeaseClaim) {
 	}
 }
 
-// pay gives back what is owed.
+// pay gives back what is owed, until the store does not answer.
 func (s *shard) pay(ctx context.Context) {
 	s.mu.Lock()
 	var due []webtask.LeaseClaim
@@ -390,8 +390,11 @@ func (s *shard) pay(ctx context.Context) {
 	}
 	incarnation := s.incarnation()
 	s.mu.Unlock()
+	var err error
 	for _, claim := range due {
-		err := s.store().Release(ctx, s.number, s.cluster.node(incarnation), claim)
+		if err == nil {
+			err = s.store().Release(ctx, s.number, s.cluster.node(incarnation), claim)
+		}
 		s.mu.Lock()
 		if err == nil {
 			delete(s.owed, claim.Key)

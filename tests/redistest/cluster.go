@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // hashSlots is the number of slots a Redis Cluster divides its keys over
@@ -46,8 +47,22 @@ func StartCluster(t testing.TB, args ...string) *Cluster {
 	}
 	for _, node := range c.Nodes {
 		node.waitFor("Cluster state changed: ok")
+		// Where not all slots have to be served, that is said at once.
+		for !c.knows(t, node) {
+			<-time.After(5 * time.Millisecond)
+		}
 	}
 	return c
+}
+
+// knows reports whether a node knows of all slots whose they are.
+func (c *Cluster) knows(t testing.TB, node *Server) bool {
+	t.Helper()
+	info, err := node.Client().ClusterInfo(t.Context()).Result()
+	if err != nil {
+		t.Fatalf("redistest: what a node knows: %v", err)
+	}
+	return strings.Contains(info, fmt.Sprintf("cluster_slots_ok:%d", hashSlots))
 }
 
 // Addrs are the addresses of all nodes.
