@@ -201,9 +201,9 @@ func (c *backendCluster) reachedAt(listening net.Addr) (string, error) {
 	return net.JoinHostPort(own, port), nil
 }
 
-// Close gives all leases back. Nothing may be left of any backend.
+// Close ends the connections to other edges and to Redis. The Cluster has been closed
+// before.
 func (c *backendCluster) Close(ctx context.Context) error {
-	c.Cluster.Close(ctx)
 	c.mu.Lock()
 	server, client := c.server, c.client
 	c.mu.Unlock()

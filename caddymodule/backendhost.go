@@ -59,10 +59,7 @@ type BackendSettler interface {
 
 // settle has all drivers settle.
 func (h *BackendHost) settle(ctx context.Context) error {
-	h.mu.Lock()
-	parts := slices.Collect(maps.Values(h.parts))
-	h.mu.Unlock()
-	for _, part := range parts {
+	for _, part := range h.allParts() {
 		if settler, ok := part.(BackendSettler); ok {
 			if err := settler.Settle(ctx); err != nil {
 				return err
@@ -70,6 +67,12 @@ func (h *BackendHost) settle(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (h *BackendHost) allParts() []BackendPart {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.parts))
 }
 
 // Overdue returns how long after its deadline a backend may be there, as far as a
@@ -116,9 +119,10 @@ func (h *BackendHost) Destruct() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	var errs []error
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, part := range h.parts {
+	if h.cluster != nil {
+		h.cluster.Cluster.Close(ctx) // which may wait for the lock still, as a part does with it
+	}
+	for _, part := range h.allParts() {
 		errs = append(errs, part.Close(ctx))
 	}
 	if h.cluster != nil {
