@@ -219,15 +219,15 @@ type term struct {
 	told        int
 }
 
-// leased waits until there is a lease. It does not wait for long when the store
-// gives none.
+// leased waits until there is a lease that does not end at once. It does not wait for
+// long when the store gives none.
 func (s *shard) leased(ctx context.Context) (term, error) {
 	patience := time.NewTimer(s.cluster.options.Lease / 3)
 	defer patience.Stop()
 	for tired := false; ; {
 		s.mu.Lock()
 		s.expire()
-		now, leased := term{s.incarnation(), s.told}, s.deadline != 0
+		now, leased := term{s.incarnation(), s.told}, s.deadline != 0 && s.deadline.Until(s.now()) > s.cluster.notice
 		problem, changed := s.problem, s.changed
 		s.mu.Unlock()
 		switch {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +20,7 @@ import (
 type Leases struct {
 	redis *Redis
 	ttl   time.Duration
+	calls atomic.Uint64 // made so far of those that change who has a key
 }
 
 // NewLeases returns the leases in a Redis, of which each lasts for ttl. It does
@@ -68,6 +70,22 @@ func (l *Leases) call(ctx context.Context, sc script, shard int, args ...any) ([
 		return nil, err
 	}
 	return leaseWords(reply)
+}
+
+// change is call for a script that changes who has a key, and is for a node. A call
+// that fails may be carried out all the same, and late: then the node may have made
+// another about that key. So they are numbered, and Redis refuses one that comes
+// after a later one. Those of other keys may do so in passing, and are made again.
+func (l *Leases) change(ctx context.Context, sc script, shard int, node webtask.LeaseNode, args ...any) (words []string, err error) {
+	const tries = 20
+	for range tries {
+		number := l.calls.Add(1)
+		words, err = l.call(ctx, sc, shard, append([]any{node.Name, node.Incarnation, number}, args...)...)
+		if err != nil || words[0] != "late" {
+			return words, err
+		}
+	}
+	return nil, unavailable(fmt.Errorf("redis: other calls of this server overtook one %d times", tries))
 }
 
 func leaseWords(reply any) ([]string, error) {
@@ -148,7 +166,7 @@ func (l *Leases) renewBy(ctx context.Context, command, body string, node webtask
 // has it, it returns that one. Errors are webtask.ErrLeaseNone, *webtask.QuietError
 // and webtask.ErrStoreUnavailable, after which the node may have it all the same.
 func (l *Leases) Claim(ctx context.Context, shard int, node webtask.LeaseNode, claim webtask.LeaseClaim) (fence int64, owner *webtask.LeaseOwner, err error) {
-	words, err := l.call(ctx, claimScript, shard, node.Name, node.Incarnation, claim.Key, claim.Backend, claim.Fence)
+	words, err := l.change(ctx, claimScript, shard, node, claim.Key, claim.Backend, claim.Fence)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -197,11 +215,11 @@ func (l *Leases) Owner(ctx context.Context, shard int, key string) (*webtask.Lea
 // Reassert says again which keys a node has, to a Redis that may have forgotten
 // it, and returns those that it has lost.
 func (l *Leases) Reassert(ctx context.Context, shard int, node webtask.LeaseNode, claims []webtask.LeaseClaim) (lost []string, err error) {
-	args := []any{node.Name, node.Incarnation}
+	var args []any
 	for _, claim := range claims {
 		args = append(args, claim.Key, claim.Fence, claim.Backend)
 	}
-	words, err := l.call(ctx, reassertScript, shard, args...)
+	words, err := l.change(ctx, reassertScript, shard, node, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +236,7 @@ func (l *Leases) Release(ctx context.Context, shard int, node webtask.LeaseNode,
 	if claim.Fence != 0 {
 		fence = strconv.FormatInt(claim.Fence, 10)
 	}
-	_, err := l.call(ctx, releaseScript, shard, node.Name, node.Incarnation, claim.Key, fence)
+	_, err := l.change(ctx, releaseScript, shard, node, claim.Key, fence)
 	return err
 }
 

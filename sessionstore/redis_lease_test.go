@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -162,6 +163,30 @@ func TestLeaseOfNode(t *testing.T) {
 		if got := next.renew(""); got.Err != nil || got.Taken {
 			t.Errorf("the old incarnation gave back the lease of the new one: %+v", got)
 		}
+	})
+}
+
+// A call that was given up, and is carried out after a later one, changes nothing.
+func TestLateCall(t *testing.T) {
+	eachRedis(t, time.Minute, func(t *testing.T, a, b *leaser, _ func()) {
+		first := a.calls.Load()
+		fence, _ := a.claim("k")
+		for name, sc := range map[string]script{"claim": claimScript, "release": releaseScript, "reassert": reassertScript} {
+			args := map[string][]any{"claim": {"k", "late", 0}, "release": {"k", ""}, "reassert": {"k", 1, "late"}}[name]
+			words, err := a.call(t.Context(), sc, testShard, append([]any{a.node.Name, a.node.Incarnation, first}, args...)...)
+			if err != nil || words[0] != "late" {
+				t.Errorf("%s: %v, %v", name, words, err)
+			}
+		}
+		if _, owner := b.claim("k"); owner == nil || owner.Fence != fence || owner.Backend != "b-a" {
+			t.Errorf("it is %v's", owner)
+		}
+		// One that is overtaken by others is made again.
+		var wg sync.WaitGroup
+		for n := range 50 {
+			wg.Go(func() { a.claim(fmt.Sprint("k", n)) })
+		}
+		wg.Wait()
 	})
 }
 

@@ -1,16 +1,19 @@
 -- Gives a key to a node, unless another has it.
 --
--- ARGV: …, node, incarnation, key, backend, least fencing token
--- Returns {'yours', fence}; {'held', fence, node, incarnation, backend, address};
+-- ARGV: …, node, incarnation, number of the call, key, backend, least fencing token
+-- Returns {'late'}; {'yours', fence}; {'held', fence, node, incarnation, backend, address};
 -- {'quiet', µs} when nobody may have it yet; or {'none'} when the node has no
 -- lease.
 --
 -- Who has the key already gets it again, with a new token: each process has one
 -- of its own.
 
-local node, incarnation, key, backend, least = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local node, incarnation, key, backend, least = ARGV[2], ARGV[3], ARGV[5], ARGV[6], tonumber(ARGV[7])
 if not holds(node, incarnation) then
 	return {'none'}
+end
+if late(node, incarnation, ARGV[4]) then
+	return {'late'}
 end
 local fence, holder, held, theirs = owner(key)
 if fence then

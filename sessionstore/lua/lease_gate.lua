@@ -2,7 +2,7 @@
 --
 -- KEYS: owners: a hash of keys of backends → fence|node|incarnation|backend
 --       nodes: a hash of nodes → incarnation|end of its lease in µs|address
---       meta: a hash of run, quiet and fence
+--       meta: a hash of run, quiet, fence, and the last call of each node
 -- ARGV: for how long to be quiet, in µs
 --
 -- A server that is another than the last time, or was started anew, may have
@@ -55,6 +55,18 @@ end
 local function holds(node, incarnation)
 	local current, till = lease(node)
 	return current == incarnation and now < till
+end
+
+-- Reports whether a call of a node that has a lease comes after one that it made
+-- later: its answer was not waited for, and what it asks for is not wanted any more.
+local function late(node, incarnation, call)
+	local last = redis.call('HGET', meta, 'call|' .. node) or ''
+	local by, number = string.match(last, '^([^|]*)|(%d+)$')
+	if by == incarnation and tonumber(call) < tonumber(number) then
+		return true
+	end
+	redis.call('HSET', meta, 'call|' .. node, incarnation .. '|' .. call)
+	return false
 end
 
 -- Has later fencing tokens be larger than this one.

@@ -18,6 +18,7 @@ if now >= quiet then
 		local _, till = lease(all[i])
 		if now - till > tonumber(ARGV[3]) then
 			redis.call('HDEL', nodes, all[i])
+			redis.call('HDEL', meta, 'call|' .. all[i])
 		end
 	end
 end
