@@ -114,11 +114,11 @@ func TestAcquireBackend(t *testing.T) {
 		}
 	})
 	inBubble(t, Config{}, func(t *testing.T, s *Service, d *localDriver) {
-		d.fails = errors.New("no such program")
+		d.mute = true
 		b, _ := connect(t, s, "a", "", &Spawn{})
 		var start *StartError
 		if _, err := s.AcquireBackend(t.Context(), b.ID); !errors.As(err, &start) {
-			t.Errorf("of one that does not start: %v", err)
+			t.Errorf("of one that is never ready: %v", err)
 		}
 	})
 }
