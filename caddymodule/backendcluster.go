@@ -1,12 +1,14 @@
 package caddymodule
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +30,7 @@ type backendCluster struct {
 	start    sync.Once
 
 	mu        sync.Mutex
+	secrets   [][]byte // of authority
 	authority *peer.Authority
 	server    *peer.Server // nil before there is a life, as client
 	client    *peer.Client
@@ -121,12 +124,18 @@ func (c *backendCluster) use(ring *webtask.Keyring) error {
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	same := slices.EqualFunc(secrets, c.secrets, bytes.Equal)
+	c.mu.Unlock()
+	if same {
+		return nil
+	}
 	authority, err := peer.NewAuthority(secrets)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
-	c.authority = authority
+	c.secrets, c.authority = secrets, authority
 	server, client := c.server, c.client
 	c.mu.Unlock()
 	if server != nil {
@@ -138,21 +147,23 @@ func (c *backendCluster) use(ring *webtask.Keyring) error {
 
 // begin listens to other edges, and returns where.
 func (c *backendCluster) begin(ctx context.Context, host *BackendHost, self peer.Identity) (address string, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	server, err := peer.NewServer(peer.ServerOptions{Self: self, Authority: c.authority, Serve: servePeer, Logger: host.Logger})
-	if err != nil {
-		return "", err
-	}
-	client, err := peer.NewClient(peer.ClientOptions{Self: self, Authority: c.authority, Silence: c.settings.Lease})
-	if err != nil {
-		return "", err
-	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.settings.Listen)
 	if err != nil {
 		return "", fmt.Errorf("peer_listen: %w", err)
 	}
-	if address, err = c.reachedAt(listener.Addr()); err != nil {
+	if address, err = c.reachedAt(ctx, listener.Addr()); err != nil {
+		listener.Close()
+		return "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	server, err := peer.NewServer(peer.ServerOptions{Self: self, Authority: c.authority, Serve: servePeer, Logger: host.Logger})
+	if err != nil {
+		listener.Close()
+		return "", err
+	}
+	client, err := peer.NewClient(peer.ClientOptions{Self: self, Authority: c.authority, Silence: c.settings.Lease})
+	if err != nil {
 		listener.Close()
 		return "", err
 	}
@@ -168,7 +179,7 @@ func (c *backendCluster) begin(ctx context.Context, host *BackendHost, self peer
 
 // reachedAt returns where other edges reach this one: unless it is configured, the
 // address by which this machine reaches the store.
-func (c *backendCluster) reachedAt(listening net.Addr) (string, error) {
+func (c *backendCluster) reachedAt(ctx context.Context, listening net.Addr) (string, error) {
 	if c.settings.Advertise != "" {
 		return c.settings.Advertise, nil
 	}
@@ -189,7 +200,7 @@ func (c *backendCluster) reachedAt(listening net.Addr) (string, error) {
 	if _, _, err := net.SplitHostPort(store); err != nil {
 		store = net.JoinHostPort(strings.Trim(store, "[]"), "6379")
 	}
-	conn, err := net.Dial("udp", store) // sends nothing
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", store) // sends nothing
 	if err != nil {
 		return "", fmt.Errorf("peer_listen: where others reach this server is unknown, for the store is; write it as a second argument, as in `peer_listen :7946 10.0.0.1:7946`: %w", err)
 	}

@@ -86,7 +86,13 @@ const (
 // fence is the fencing token in decimal digits.
 func (e *elsewhere) fence() string { return strconv.FormatInt(e.owner.Fence, 10) }
 
+var errNoLife = errors.New("this server does not take part yet")
+
 // roundTrip sends a request to the other edge.
 func (e *elsewhere) roundTrip(r *http.Request) (*http.Response, error) {
-	return e.cluster.peers().RoundTrip(r, &e.owner, e.request)
+	client := e.cluster.peers()
+	if client == nil {
+		return nil, &peer.LostError{Node: e.owner.Name, Cause: errNoLife}
+	}
+	return client.RoundTrip(r, &e.owner, e.request)
 }

@@ -275,8 +275,14 @@ func (a *App) retractServices() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, b := range a.backends {
-		if b.service != nil { // else it was not provisioned
-			b.service.retract(a)
+		if b.service == nil {
+			continue // it was not provisioned
+		}
+		b.service.retract(a)
+		if before := b.service.inForce(); before != nil && b.host.cluster != nil && before.app.verifier != nil {
+			if err := b.host.cluster.use(before.app.verifier.Keyring()); err != nil {
+				a.logger.Error("the keys of servers that share session backends", zap.Error(err))
+			}
 		}
 	}
 }

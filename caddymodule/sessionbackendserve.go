@@ -200,7 +200,7 @@ func (b *SessionBackend) refuse(w http.ResponseWriter, err error) error {
 	}
 	status, message := backendStatus(err)
 	var later interface{ RetryAfter() time.Duration }
-	if errors.As(err, &later) {
+	if errors.As(err, &later) && later.RetryAfter() > 0 {
 		seconds := int64((later.RetryAfter() + time.Second - 1) / time.Second)
 		w.Header().Set("Retry-After", strconv.FormatInt(max(seconds, 1), 10))
 	}

@@ -203,6 +203,9 @@ func (b *Backend) run(config Config) outcome {
 		return b.unstarted(ctx, config, err, true)
 	}
 	instance, err := config.Driver.Start(ctx, b.Identity)
+	if err != nil && tenure.over() {
+		return b.unstarted(ctx, config, &UnavailableError{Cause: err, After: time.Second}, true)
+	}
 	if err != nil {
 		return b.unstarted(ctx, config, err, false)
 	}

@@ -181,6 +181,9 @@ func (c *Cluster) begin(ctx context.Context) (before string, err error) {
 			return "", err
 		}
 		c.options.Logger.Error("this server can have no session backends yet", zap.Error(err))
+		for _, s := range c.shards {
+			s.wait(err)
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

@@ -358,6 +358,38 @@ func TestClusterLateClaim(t *testing.T) {
 	}
 }
 
+// forgetful fails to tell the store what an edge has, as often as a test wants.
+type forgetful struct {
+	LeaseStore
+	fails atomic.Int64
+}
+
+func (s *forgetful) Reassert(ctx context.Context, shard int, node webtask.LeaseNode, claims []webtask.LeaseClaim) ([]string, error) {
+	if s.fails.Add(-1) >= 0 {
+		return nil, webtask.ErrStoreUnavailable
+	}
+	return s.LeaseStore.Reassert(ctx, shard, node, claims)
+}
+
+// A store that forgot is told for as long as it takes.
+func TestClusterTellsAgain(t *testing.T) {
+	f := newFleet(t, 1)
+	store := &forgetful{LeaseStore: f.leases()}
+	e := &testEdge{fleet: f, dir: t.TempDir(), name: "edge", store: store}
+	e.start()
+	f.edges = append(f.edges, e)
+	first := e.own("a")
+	defer first.Release()
+	store.fails.Store(1)
+	if err := f.redis.Client().FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	f.edges[0].own("b").Release() // when the time of quiet is over
+	if b, held := f.edges[0].get("a"); held == nil || held.Owner.Backend != first.ID {
+		t.Errorf("another edge is given %v, %v", b, held)
+	}
+}
+
 // What could not be given back is given back later on.
 func TestClusterGivesBack(t *testing.T) {
 	f := newFleet(t, 1)

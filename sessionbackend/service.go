@@ -288,7 +288,11 @@ func (s *Service) bury(b *Backend, end outcome) {
 	if s.backends[b.Key] == b {
 		delete(s.backends, b.Key)
 	}
-	s.history.ended(b, time.Now())
+	if end.held() {
+		delete(s.history.byID, b.ID) // it never was
+	} else {
+		s.history.ended(b, time.Now())
+	}
 	switch {
 	case end.held():
 		s.clients.refund(b.client)

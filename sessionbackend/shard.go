@@ -30,6 +30,7 @@ type shard struct {
 	tenures  map[string]*Tenure            // of this incarnation, by key
 	dying    map[*Tenure]struct{}          // of those before: their backends are not gone yet
 	owed     map[string]webtask.LeaseClaim // is to be given back, and could not be
+	paying   bool                          // it is being given back
 	busy     map[string]chan struct{}      // keys that are claimed or given back now
 }
 
@@ -120,6 +121,7 @@ func (s *shard) renewed(ctx context.Context, sent BootTime, r webtask.LeaseRenew
 		}
 		s.refused(r.Err)
 	case r.Err != nil:
+		s.run = "" // the store may have said that it forgot, and that was not heard
 		s.refused(r.Err)
 	}
 	if r.Err != nil {
@@ -129,6 +131,7 @@ func (s *shard) renewed(ctx context.Context, sent BootTime, r webtask.LeaseRenew
 	known := !r.Taken && r.Run == s.run
 	if !known {
 		s.told++
+		s.run = "" // until all is told
 	}
 	claims := s.claims()
 	s.mu.Unlock()
@@ -138,7 +141,12 @@ func (s *shard) renewed(ctx context.Context, sent BootTime, r webtask.LeaseRenew
 	if !s.extend(sent, r) {
 		return false
 	}
-	s.pay(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.owed) > 0 && !s.paying {
+		s.paying = true // beside the renewals, which must not wait for it
+		s.cluster.running.Go(func() { s.pay(ctx) })
+	}
 	return true
 }
 
@@ -147,6 +155,14 @@ func (s *shard) refused(why error) {
 	if s.number == 0 && (s.problem == nil || s.problem.Error() != why.Error()) { // for all shards
 		s.cluster.options.Logger.Warn("the lease of this server on session backends was not renewed", zap.Error(why))
 	}
+	s.problem = why
+	s.tell()
+}
+
+// wait notes why the edge cannot have leases yet.
+func (s *shard) wait(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.problem = why
 	s.tell()
 }
@@ -176,6 +192,13 @@ func (s *shard) reassert(ctx context.Context, incarnation string, claims []webta
 				s.cluster.options.Logger.Error("a session backend is ended, for another server may have had its key", zap.String("id", t.claim.Backend))
 				delete(s.tenures, key)
 				close(t.lost)
+			}
+		}
+		// What was given back meanwhile may be the shard's again by this.
+		for _, claim := range part {
+			_, owed := s.owed[claim.Key]
+			if t := s.tenures[claim.Key]; (t == nil || t.claim != claim) && !owed && s.incarnation() == incarnation {
+				s.owed[claim.Key] = claim
 			}
 		}
 		s.mu.Unlock()
@@ -278,6 +301,7 @@ func (s *shard) claim(ctx context.Context, claim webtask.LeaseClaim) (*Tenure, *
 			if t := s.take(lease, claim); t != nil {
 				return t, nil, nil
 			}
+			s.owe(lease.incarnation, claim) // unless it is claimed once more
 			continue
 		case errors.As(err, &quiet):
 			if till, ok := ctx.Deadline(); ok && time.Until(till) < quiet.After {
@@ -390,6 +414,11 @@ func (s *shard) pay(ctx context.Context) {
 	}
 	incarnation := s.incarnation()
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.paying = false
+		s.mu.Unlock()
+	}()
 	var err error
 	for _, claim := range due {
 		if err == nil {

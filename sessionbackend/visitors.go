@@ -38,6 +38,7 @@ func (b *Backend) Admit(ctx context.Context, token *Token) (admitted context.Con
 	if token.Issued <= v.revoked[token.User] {
 		return nil, nil, webtask.ErrTokenRevoked
 	}
+	v.issued = max(v.issued, token.Issued) // maybe by another edge, whose clock is ahead
 	admitted, cancel := context.WithCancelCause(ctx)
 	if v.live == nil {
 		v.live = map[string]map[*context.CancelCauseFunc]bool{}

@@ -133,7 +133,7 @@ func TestLeaseOfKey(t *testing.T) {
 
 func TestLeaseOfNode(t *testing.T) {
 	eachRedis(t, time.Minute, func(t *testing.T, a, b *leaser, _ func()) {
-		if got := a.renew(""); got.Err != nil || got.Taken || len(got.Run) != 40 {
+		if got := a.renew(""); got.Err != nil || got.Taken || len(got.Run) <= len("run:") {
 			t.Errorf("a lease that there is: %+v", got)
 		}
 		fence, _ := a.claim("k")
@@ -162,6 +162,29 @@ func TestLeaseOfNode(t *testing.T) {
 		}
 		if got := next.renew(""); got.Err != nil || got.Taken {
 			t.Errorf("the old incarnation gave back the lease of the new one: %+v", got)
+		}
+	})
+}
+
+// While Redis may lack the newest, a lease that is over there may have been put off.
+func TestLeaseOfOldCopy(t *testing.T) {
+	eachRedis(t, time.Minute, func(t *testing.T, a, b *leaser, _ func()) {
+		ctx, keys := t.Context(), a.keys(testShard)
+		a.claim("k")
+		lags := map[string]any{"a": "a1.0|1|x"} // as it was on a replica
+		if err := errors.Join(a.redis.client.HSet(ctx, keys[1], lags).Err(), a.redis.client.HSet(ctx, keys[2], "run", "another").Err()); err != nil {
+			t.Fatal(err)
+		}
+		b.node.Incarnation = "b1.0"
+		b.renew("")
+		var quiet *webtask.QuietError
+		if err := b.claimErr("k"); !errors.As(err, &quiet) {
+			t.Errorf("the key of a lease that may have been put off: %v", err)
+		}
+		twin := *a
+		twin.node.Incarnation = "a2.0"
+		if got := twin.renew(""); !errors.Is(got.Err, webtask.ErrLeaseOther) {
+			t.Errorf("another server of that name: %+v", got)
 		}
 	})
 }
@@ -224,7 +247,7 @@ func TestLeaseForgotten(t *testing.T) {
 		run := a.renew("").Run
 		lose()
 		got := b.renew("")
-		if !got.Taken || got.Run != run {
+		if !got.Taken || got.Run == run {
 			t.Errorf("a Redis that was flushed: %+v", got)
 		}
 		var quiet *webtask.QuietError

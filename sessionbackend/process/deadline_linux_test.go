@@ -65,6 +65,21 @@ func freeze(t *testing.T, pid int) {
 	})
 }
 
+// What is heard of a lease after a backend has ended concerns nobody.
+func TestExtensionOfTheEnded(t *testing.T) {
+	s := newStage(t)
+	i, _ := s.until(time.Hour)
+	other, _ := s.until(time.Hour)
+	i.Stop(0)
+	s.ended(i)
+	i.Extend(sessionbackend.Now().Add(100 * time.Millisecond))
+	select {
+	case <-other.Done():
+		t.Errorf("another backend has ended: %v", other.Exit())
+	case <-time.After(2 * time.Second):
+	}
+}
+
 // What comes too late, because the edge or the supervisor stood still, revives
 // nothing, and starts nothing.
 func TestLateExtension(t *testing.T) {

@@ -44,11 +44,14 @@ func (d *driver) Start(ctx context.Context, identity sessionbackend.Identity) (s
 	start := d.spec.order(identity)
 	if identity.Deadline != nil {
 		start.Deadline = identity.Deadline()
-		i.enforce(start.Deadline)
+		if start.Deadline != 0 {
+			i.enforce(start.Deadline)
+		}
 	}
 	l.mu.Lock()
 	if l.instances == nil {
 		l.mu.Unlock()
+		i.enforce(0)
 		return nil, errSupervisorDied
 	}
 	l.instances[i.id] = i
@@ -104,8 +107,9 @@ type instance struct {
 	spec   *Spec
 	logger *zap.Logger
 
-	deadline sync.Mutex  // guards enforcer
+	deadline sync.Mutex  // guards what follows
 	enforcer *time.Timer // nil: there is no deadline
+	over     bool        // it has ended, and keeps none
 
 	pidfd    int           // of the process; 0: unknown
 	started  chan struct{} // closed when address is set
@@ -164,14 +168,15 @@ func (i *instance) Extend(deadline sessionbackend.BootTime) {
 
 // enforce kills the supervisor process, should it not have reported the end of the
 // backend a while after its deadline: one that stands still keeps no deadlines. 0:
-// there is no deadline any more.
+// the backend has ended.
 func (i *instance) enforce(deadline sessionbackend.BootTime) {
 	i.deadline.Lock()
 	defer i.deadline.Unlock()
 	if i.enforcer != nil {
 		i.enforcer.Stop()
 	}
-	if deadline == 0 {
+	i.over = i.over || deadline == 0
+	if i.over {
 		return
 	}
 	i.enforcer = time.AfterFunc(deadline.Until(sessionbackend.Now())+i.link.overdue, func() {

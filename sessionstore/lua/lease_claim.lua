@@ -22,7 +22,8 @@ if fence then
 		if current == held and now < till then
 			return {'held', fence, holder, held, theirs, address}
 		end
-		if not current and now < quiet then
+		-- The end of a lease may be one that was put off since.
+		if (not current or current == held) and now < quiet then
 			return {'quiet', text(quiet - now)}
 		end
 	end
