@@ -39,10 +39,10 @@ func (b *SessionBackend) serveElsewhere(w http.ResponseWriter, r *http.Request, 
 		case errors.As(err, &refusal) && refusal.Status != 0:
 			return false, b.refuse(w, refusal)
 		case refusal != nil:
-			b.host.cluster.Forget(b.Name, key, held.Owner)
+			b.host.cluster.Forget(b.Name, key, owner)
 			return true, &sessionbackend.UnavailableError{Cause: refusal, After: time.Second}
 		case errors.As(err, &lost):
-			b.host.cluster.Forget(b.Name, key, held.Owner)
+			b.host.cluster.Forget(b.Name, key, owner)
 			if lost.Sent {
 				return false, caddyhttp.Error(http.StatusBadGateway, err)
 			}

@@ -1,7 +1,6 @@
 package webtask
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -13,7 +12,7 @@ import (
 )
 
 // Signer signs and verifies texts of one use, with keys that a keyring has for
-// that use alone: HKDF-SHA-256(key, salt: none, info: its label, 32 bytes). What it
+// that use alone, see Keyring.Secrets. What it
 // makes is a JWS in compact serialization whose header has alg, kid and typ, and
 // so is no token of a webtask (see IsToken). It is safe for concurrent use.
 type Signer struct {
@@ -37,16 +36,16 @@ type SignerOptions struct {
 // Signer returns a signer that signs with the first key, and verifies with all.
 func (k *Keyring) Signer(o SignerOptions) (*Signer, error) {
 	s := &Signer{keys: make(map[string]signerKey, len(k.keys)), longest: o.Longest}
+	signing, err := k.Secrets(o.Label)
+	if err != nil {
+		return nil, err
+	}
+	companions, err := k.Secrets(o.Label + "\x00companion")
+	if err != nil {
+		return nil, err
+	}
 	for i, key := range k.keys {
-		derived, err := hkdf.Key(sha256.New, key.secret, nil, o.Label, 32)
-		if err != nil {
-			return nil, fmt.Errorf("deriving the key of %s: %w", o.Label, err)
-		}
-		companion, err := hkdf.Key(sha256.New, key.secret, nil, o.Label+"\x00companion", 32)
-		if err != nil {
-			return nil, fmt.Errorf("deriving the key of %s: %w", o.Label, err)
-		}
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: derived},
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: signing[i]},
 			(&jose.SignerOptions{}).WithHeader("kid", key.id).WithType(jose.ContentType(o.Type)))
 		if err != nil {
 			return nil, fmt.Errorf("preparing the key of %s: %w", o.Label, err)
@@ -55,7 +54,7 @@ func (k *Keyring) Signer(o SignerOptions) (*Signer, error) {
 			s.signer = signer
 		}
 		header := fmt.Sprintf(`{"alg":"HS256","kid":%q,"typ":%q}`, key.id, o.Type)
-		s.keys[base64.RawURLEncoding.EncodeToString([]byte(header))] = signerKey{derived, companion}
+		s.keys[base64.RawURLEncoding.EncodeToString([]byte(header))] = signerKey{signing[i], companions[i]}
 	}
 	return s, nil
 }
